@@ -151,6 +151,7 @@ class ErrorCode(IntEnum):
 _RETRIABLE = frozenset(
     ErrorCode(code)
     for code in (
+        2,
         3,
         5,
         6,
