@@ -218,7 +218,7 @@ class _Handlers(grpc.GenericRpcHandler):
         self._streams = streams
         self._checked = checked
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         method = handler_call_details.method
         if method in self._calls:
             return grpc.unary_unary_rpc_method_handler(self._unary(self._calls[method]))
