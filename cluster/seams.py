@@ -163,6 +163,13 @@ class Disk(Protocol):
         """Open for reading and writing. `create` makes an absent file, empty; without it FileNotFoundError."""
         ...
 
+    def lock(self, path: str) -> File:
+        """Make the file at `path` if it is absent, and hold it alone until the returned file is closed.
+
+        Raises BlockingIOError when it is held already, here or in another process. A lock ends with its process.
+        """
+        ...
+
     def exists(self, path: str) -> bool: ...
 
     def listdir(self, path: str) -> list[str]:
