@@ -171,9 +171,7 @@ def _compress_lz4(data: Buffer) -> bytes:
 
 def _decompress_growing(compression: CompressionType, data: Buffer, size_bytes_max: int) -> bytearray:
     """Neither format has to say how long its content is: try a guess, double it until it fits or is not allowed."""
-    decompress_into = (
-        cramjam.lz4.decompress_into if compression is CompressionType.LZ4 else cramjam.zstd.decompress_into
-    )
+    codec = cramjam.lz4 if compression is CompressionType.LZ4 else cramjam.zstd
     capacity = min(size_bytes_max, max(4 * len(data), _FIRST_GUESS_MIN))
     while True:
         out = bytearray(capacity)
