@@ -75,18 +75,20 @@ class Entry(_message.Message):
     def __init__(self, term: _Optional[int] = ..., command: _Optional[bytes] = ...) -> None: ...
 
 class AppendEntries(_message.Message):
-    __slots__ = ("term", "commit_index", "prev_log_index", "prev_log_term", "entries")
+    __slots__ = ("term", "commit_index", "prev_log_index", "prev_log_term", "entries", "observer_index")
     TERM_FIELD_NUMBER: _ClassVar[int]
     COMMIT_INDEX_FIELD_NUMBER: _ClassVar[int]
     PREV_LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
     PREV_LOG_TERM_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    OBSERVER_INDEX_FIELD_NUMBER: _ClassVar[int]
     term: int
     commit_index: int
     prev_log_index: int
     prev_log_term: int
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
-    def __init__(self, term: _Optional[int] = ..., commit_index: _Optional[int] = ..., prev_log_index: _Optional[int] = ..., prev_log_term: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
+    observer_index: int
+    def __init__(self, term: _Optional[int] = ..., commit_index: _Optional[int] = ..., prev_log_index: _Optional[int] = ..., prev_log_term: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., observer_index: _Optional[int] = ...) -> None: ...
 
 class SnapshotChunk(_message.Message):
     __slots__ = ("term", "commit_index", "last_index", "last_term", "offset", "size", "data")
