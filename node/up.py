@@ -1,0 +1,163 @@
+"""`blumfeld up`: makes or finds a local cluster, forks its nodes, waits until clients can use it, and watches it."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import click
+
+from cluster.config.properties import parse_assignments
+from cluster.host.rng import SystemRng
+from cluster.ids import format_uuid
+from node.local_cluster import (
+    CLUSTER_FILE,
+    HOST,
+    ClusterError,
+    LocalCluster,
+    LocalNode,
+    create,
+    load,
+    reconfigure,
+    stop_all,
+)
+from node.logs import set_up_logging
+from node.processes import SignalQueue, describe_exit, fork, prepare_to_fork, reap
+from node.readiness import brokers_seen_by
+from node.serving import load_roles, run_node
+
+DEFAULT_NODES = 3
+DEFAULT_PORT = 19092
+#: How long a cluster may take until clients can use it.
+READY_S = 30.0
+
+
+def bring_up(
+    nodes: int | None, folder: Path | None, port: int | None, assignments: Sequence[str], *, detach: bool
+) -> int:
+    """The whole command; returns its exit code. Raises ClusterError and ConfigError."""
+    began = time.monotonic()
+    if detach and folder is None:
+        raise ClusterError("a cluster that is left running needs a folder to be found again: add --dir DIR")
+    with ExitStack() as stack:
+        if folder is None:
+            folder = Path(tempfile.mkdtemp(prefix="blumfeld-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        cluster = _find_or_create(folder.absolute(), nodes, port, parse_assignments(assignments))
+        signals = SignalQueue()
+        pids = _fork_nodes(cluster, detach=detach)
+        try:
+            wait_until_served(cluster, cluster.nodes)
+        except ClusterError:
+            stop_all(cluster, 5.0)
+            raise
+        cluster.save()
+        click.echo(f"{len(cluster.nodes)} nodes are up after {time.monotonic() - began:.2f} s")
+        click.echo(f"bootstrap servers: {cluster.bootstrap_servers}")
+        if detach:
+            click.echo(f"stop them with: blumfeld down --dir {folder}")
+            return 0
+        click.echo("Ctrl-C stops them")
+        _watch(cluster, pids, signals)
+        return 0
+
+
+def wait_until_served(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> float:
+    """Return when each of `nodes` is in service and knows it; the seconds that it took. Raises ClusterError."""
+    began = time.monotonic()
+    waiting = list(nodes)
+    expected = frozenset(node.node_id for node in nodes)
+    while waiting:
+        waiting = [node for node in waiting if not expected <= (brokers_seen_by(HOST, node.port) or frozenset())]
+        if waiting:
+            _check_still_starting(waiting, began)
+            time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def _check_still_starting(waiting: Sequence[LocalNode], began: float) -> None:
+    elapsed = time.monotonic() - began
+    for node in waiting:
+        if elapsed > 2.0 and node.pid is None:
+            raise ClusterError(f"node {node.node_id} ended while it started; {node.log_file} ends with\n{_tail(node)}")
+    if elapsed > READY_S:
+        ids = ", ".join(str(node.node_id) for node in waiting)
+        raise ClusterError(f"node {ids} is not in service after {READY_S:.0f} s; see {waiting[0].log_file}")
+
+
+def _tail(node: LocalNode) -> str:
+    try:
+        return "\n".join("  " + line for line in node.log_file.read_text(errors="replace").splitlines()[-5:])
+    except OSError:
+        return "  (there is none)"
+
+
+def _find_or_create(folder: Path, nodes: int | None, port: int | None, settings: dict[str, str]) -> LocalCluster:
+    if not (folder / CLUSTER_FILE).exists():
+        cluster_id = format_uuid(SystemRng().uuid())
+        return create(folder, nodes or DEFAULT_NODES, port or DEFAULT_PORT, cluster_id, settings)
+    cluster = load(folder)
+    if nodes not in (None, len(cluster.nodes)):
+        raise ClusterError(f"{folder} holds a cluster of {len(cluster.nodes)} nodes, not {nodes}; leave -n out")
+    if port not in (None, cluster.nodes[0].port):
+        raise ClusterError(f"{folder} holds a cluster on port {cluster.nodes[0].port}, not {port}; leave --port out")
+    running = [str(node.node_id) for node in cluster.nodes if node.pid is not None]
+    if running:
+        raise ClusterError(f"node {', '.join(running)} runs already; stop it with: blumfeld down --dir {folder}")
+    if settings:
+        reconfigure(cluster, settings)
+    click.echo(f"starting the cluster that {folder} holds")
+    return cluster
+
+
+def _fork_nodes(cluster: LocalCluster, *, detach: bool) -> dict[int, LocalNode]:
+    load_roles()
+    prepare_to_fork()
+    return {
+        fork(
+            f"node-{node.node_id}",
+            partial(_node_main, node),
+            parent_death_signal=None if detach else signal.SIGTERM,
+            new_group=True,
+        ): node
+        for node in cluster.nodes
+    }
+
+
+def _node_main(node: LocalNode) -> int:
+    """What the forked process of one node does."""
+    output = os.open(node.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+        os.close(source)
+    set_up_logging(f"node-{node.node_id}")
+    try:
+        return run_node(node.config())
+    except Exception as error:
+        print(f"node {node.node_id} cannot start: {error}", file=sys.stderr)
+        return 1
+
+
+def _watch(cluster: LocalCluster, pids: dict[int, LocalNode], signals: SignalQueue) -> None:
+    """Tell of nodes that end, until a signal asks to stop."""
+    while True:
+        received = signals.wait(60.0)
+        for pid, code in reap():
+            node = pids.pop(pid, None)
+            if node is not None and node.pid is None:
+                click.echo(
+                    f"node {node.node_id} ended ({describe_exit(code)}); "
+                    f"start it again with: blumfeld node start {node.node_id} --dir {cluster.folder}"
+                )
+        if received in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            click.echo("stopping")
+            for node_id in stop_all(cluster):
+                click.echo(f"node {node_id} did not stop in time and was killed")
+            return
