@@ -9,7 +9,7 @@ the version does not know are left out silently.
 from collections.abc import Callable
 from functools import cache
 from struct import error as struct_error
-from typing import Any, Final, assert_never
+from typing import Any, Final, NamedTuple, assert_never
 
 from cluster.seams import Buffer
 from cluster.wire.primitives import (
@@ -47,6 +47,13 @@ def compile_encoder(cls: type[Message], version: int) -> Encoder:
     return _Generator(cls, version).generate()
 
 
+class _Due(NamedTuple):
+    code: str
+    #: The expression of the value.
+    value: str
+    path: tuple[str, ...]
+
+
 class _Generator:
     def __init__(self, cls: type[Message], version: int) -> None:
         self._cls = cls
@@ -61,8 +68,8 @@ class _Generator:
                 "put_records": put_records,
             }
         )
-        #: Fixed-size values that are due, as (format, expression): they go into one `pack`.
-        self._run: list[tuple[str, str]] = []
+        #: Fixed-size values that are due: they go into one `pack`.
+        self._run: list[_Due] = []
         #: The name of the function that takes the next piece.
         self._put = "put"
 
@@ -88,14 +95,18 @@ class _Generator:
         run, self._run = self._run, []
         if not run:
             return
-        if all(value == ("B", "0") for value in run):
-            self._source.line(f"{self._put}({bytes(len(run))!r})")
-        else:
-            self._source.line(f"{self._put}({self._pack(run)})")
+        with self._source.at(_span(run)):
+            if all((due.code, due.value) == ("B", "0") for due in run):
+                self._source.line(f"{self._put}({bytes(len(run))!r})")
+            else:
+                self._source.line(f"{self._put}({self._pack(run)})")
 
-    def _pack(self, run: list[tuple[str, str]]) -> str:
-        codes, values = "".join(code for code, _ in run), ", ".join(value for _, value in run)
-        return f"{self._source.packer(codes)}({values})"
+    def _due(self, code: str, value: str) -> None:
+        self._run.append(_Due(code, value, self._source.path))
+
+    def _pack(self, run: list[_Due]) -> str:
+        packer = self._source.packer("".join(due.code for due in run))
+        return f"{packer}({', '.join(due.value for due in run)})"
 
     def _write_struct(self, value: str, cls: type[Struct]) -> None:
         source, tagged = self._source, []
@@ -111,7 +122,7 @@ class _Generator:
             assert self._flexible, f"{cls.__name__} has tagged fields in a version that is not flexible"
             self._write_tags(value, sorted(tagged, key=lambda column: column.tag or 0))
         elif self._flexible:
-            self._run.append(("B", "0"))
+            self._due("B", "0")
 
     def _write_tags(self, value: str, tagged: list[Column]) -> None:
         source, tags = self._source, self._source.name("tags")
@@ -141,7 +152,7 @@ class _Generator:
         """Write the value of an expression."""
         match wire_type:
             case Fixed(code=code):
-                self._run.append((code, value))
+                self._due(code, value)
             case Variable():
                 self._write_variable(value, wire_type, nullable=nullable)
             case ArrayOf():
@@ -161,7 +172,7 @@ class _Generator:
         with source.block(f"if {nested} is None:"):
             source.line(f'{self._put}(b"\\xff")')
         with source.block("else:"):
-            self._run.append(("b", "1"))
+            self._due("b", "1")
             self._write_struct(nested, cls)
             self._flush()
 
@@ -169,12 +180,15 @@ class _Generator:
         """Write a length, in front of it whatever is due. Flexible lengths are one more, so that 0 means null."""
         source = self._source
         if not self._flexible:
-            self._run.append((code, length))
+            self._due(code, length)
             self._flush()
             return
-        run, self._run = self._run, []
-        short = f"{self._put}({self._pack([*run, ('B', length)]) if run else f'UVARINT[{length}]'})"
-        source.line(f"if {length} < 128: {short}")
+        run = list(self._run)
+        self._due("B", length)
+        together, self._run = self._run, []
+        with source.at(_span(together)):
+            piece = self._pack(together) if run else f"UVARINT[{length}]"
+            source.line(f"if {length} < 128: {self._put}({piece})")
         with source.block("else:"):
             self._run = run
             self._flush()
@@ -224,13 +238,13 @@ class _Generator:
         """Write what is due, a length and an array of integers: one `pack` where the length takes a fixed size."""
         source, run = self._source, self._run
         self._run = []
-        values = "".join(f"{value}, " for _, value in run)
-        prefix = "".join(code for code, _ in run) + ("B" if self._flexible else "i")
+        values = "".join(f"{due.value}, " for due in run)
+        prefix = "".join(due.code for due in run) + ("B" if self._flexible else "i")
         together = f"{self._put}({self._array_packer(prefix, code)}[len({array})]({values}{length}, *{array}))"
+        with source.at(_span([*run, _Due("", "", source.path)])):
+            source.line(f"if {length} < 128: {together}" if self._flexible else together)
         if not self._flexible:
-            source.line(together)
             return
-        source.line(f"if {length} < 128: {together}")
         with source.block("else:"):
             self._run = run
             self._flush()
@@ -241,3 +255,9 @@ class _Generator:
         name = f"pack_{prefix}_array_{code}".replace("16s", "u").replace("?", "t")
         self._source.scope[name] = _array_packers(prefix, code)
         return name
+
+
+def _span(run: list[_Due]) -> str:
+    """The fields of a run, which one `pack` writes: it does not say which of them it could not."""
+    first, last = ".".join(run[0].path), ".".join(run[-1].path)
+    return first if first == last else f"{first} to {last}"

@@ -35,7 +35,6 @@ class FrameError(Exception):
 _STRANGERS: Final = (
     (b"\x16\x03", "a TLS client on a PLAINTEXT listener"),
     (b"\x15\x03", "a TLS alert on a PLAINTEXT listener"),
-    (b"\x80", "an SSLv2 client on a PLAINTEXT listener"),
     (b"GET ", "an HTTP client"),
     (b"POST", "an HTTP client"),
     (b"PUT ", "an HTTP client"),

@@ -10,6 +10,7 @@ Source: the protocol guide; KIP-482 (flexible headers), KIP-511 (ApiVersions).
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeVar
 
+from cluster.errors import ErrorCode
 from cluster.seams import Buffer
 from cluster.wire.api_versions import API_VERSIONS
 from cluster.wire.codec import decode_message, write_message
@@ -24,6 +25,7 @@ _REQUEST: Final = Struct(">hhih")
 _SIZED_REQUEST: Final = Struct(">ihhih")
 _SIZED_RESPONSE: Final = Struct(">ii")
 _CORRELATION_ID: Final = Struct(">i")
+_UNSUPPORTED_VERSION: Final = ErrorCode.UNSUPPORTED_VERSION.to_bytes(2, "big")
 _SIZE_SIZE: Final = 4
 _CLIENT_ID_LENGTH_MAX: Final = 0x7FFF
 
@@ -109,10 +111,15 @@ def decode_correlation_id(frame: Buffer) -> int:
 
 
 def decode_response(cls: type[ResponseT], version: int, frame: Buffer) -> ResponseT:
-    """The response in `frame`, to a request of the same version. Records are views of `frame`. Raises DecodeError."""
+    """The response in `frame`, to a request of the same version. Records are views of `frame`. Raises DecodeError.
+
+    A broker that does not speak a version of ApiVersions says so in version 0, which is read as such (KIP-511).
+    """
     position = _CORRELATION_ID.size
     if _has_tagged_header(cls, version):
         position = _skip_header_tags("response header", frame, position)
+    elif cls.api is API_VERSIONS and frame[position : position + 2] == _UNSUPPORTED_VERSION:
+        version = 0
     return decode_message(cls, version, frame, position)
 
 
