@@ -31,7 +31,17 @@ from cluster.metadata.records import (
 )
 from cluster.metadata.results import BrokerRegistered, Done, ShutdownProgress
 from controller.decision import Context, Decision, apply_records, caused, current_broker, refuse
-from controller.elections import Standing, TopicRules, change_partition, change_partitions, rules_of, standing_of
+from controller.elections import (
+    FENCED,
+    NOT_REGISTERED,
+    SHUTTING_DOWN,
+    Standing,
+    TopicRules,
+    change_partition,
+    change_partitions,
+    rules_of,
+    standing_of,
+)
 from controller.features import BLUMFELD_VERSION, supported_by_software
 
 LISTENERS_MAX = 16
@@ -92,7 +102,7 @@ def decide_register(context: Context, command: RegisterBroker) -> Decision:
         feature_level_max=command.feature_level_max,
     )
     lost = frozenset() if clean else frozenset((command.broker_id,))
-    why_not = standing_of(context.image, {command.broker_id: "fenced"})
+    why_not = standing_of(context.image, {command.broker_id: FENCED})
     changes = _leave(context, command.broker_id, why_not, event, lost)
     return Decision(
         result=BrokerRegistered(broker_epoch=context.index),
@@ -129,7 +139,7 @@ def decide_fence(context: Context, command: FenceBroker) -> Decision:
         return Decision(result=Done())
     event = f"broker {broker.broker_id} fenced: {command.reason}"
     record = BrokerRegistrationChangeRecord(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch, fenced=True)
-    why_not = standing_of(context.image, {broker.broker_id: "fenced"})
+    why_not = standing_of(context.image, {broker.broker_id: FENCED})
     changes = _leave(context, broker.broker_id, why_not, event, frozenset())
     return Decision(records=(caused(record, event), *changes))
 
@@ -143,7 +153,7 @@ def decide_controlled_shutdown(context: Context, command: BeginControlledShutdow
     if isinstance(broker, Decision):
         return broker
     event = f"broker {broker.broker_id} is shutting down"
-    why_not = standing_of(context.image, {broker.broker_id: "fenced" if broker.fenced else "shutting down"})
+    why_not = standing_of(context.image, {broker.broker_id: FENCED if broker.fenced else SHUTTING_DOWN})
     records: list[CausedRecord] = []
     if not broker.in_controlled_shutdown:
         change = BrokerRegistrationChangeRecord(
@@ -162,7 +172,7 @@ def decide_unregister(context: Context, command: UnregisterBroker) -> Decision:
     if broker is None:
         return refuse(ErrorCode.BROKER_ID_NOT_REGISTERED, f"broker {command.broker_id} is not registered")
     event = f"broker {command.broker_id} unregistered by an operator"
-    why_not = standing_of(context.image, {command.broker_id: "not registered"})
+    why_not = standing_of(context.image, {command.broker_id: NOT_REGISTERED})
     changes = _leave(context, command.broker_id, why_not, event, frozenset())
     record = UnregisterBrokerRecord(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch)
     return Decision(records=(*changes, caused(record, event)))

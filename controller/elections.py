@@ -3,7 +3,8 @@
 One function, `change_partition`, makes every change of a partition's state, whatever the occasion, so that the rules
 stand in one place:
 
-- A leader is alive (registered, unfenced, not shutting down) and in the ISR. It stays while it is both.
+- A leader is alive (registered, unfenced, not shutting down) and in the ISR. It stays while it is both. One that is
+  shutting down stays only while nobody can take over.
 - A replica that leaves the ISR while fewer than min.insync.replicas stay goes to the ELR: the high watermark does not
   move below min.insync.replicas, so that it lacks nothing that was acknowledged (KIP-966). One that may have lost its
   tail (an unclean stop) goes nowhere.
@@ -44,12 +45,17 @@ from controller.decision import (
 ELECTIONS_MAX = 10_000
 
 RULE_STAYS = "the leader stays: it is alive and in the ISR"
+RULE_SHUTTING_DOWN = "the leader stays although it is shutting down: nobody else can lead"
 RULE_PREFERRED = "the preferred leader is alive and in the ISR"
 RULE_ISR = "first live ISR member in replica order"
 RULE_ELR = "first live eligible leader replica in replica order, because the ISR is empty"
 RULE_LAST_KNOWN = "last known leader: ISR and eligible replicas are empty, and nobody can hold more records than it"
 RULE_UNCLEAN = "unclean election: first live replica in replica order; acknowledged records may be lost"
 RULE_NONE = "no leader: nobody in the ISR or among the eligible replicas is alive"
+
+FENCED = "fenced"
+SHUTTING_DOWN = "shutting down"
+NOT_REGISTERED = "not registered"
 
 #: Why a broker may not lead; None if it may.
 Standing = Callable[[int], str | None]
@@ -78,11 +84,11 @@ def standing_of(image: MetadataImage, changed: Mapping[int, str | None] | None =
     """Who may lead as of `image`; `changed` speaks for brokers whose standing this very command changes."""
     reasons: dict[int, str | None] = {}
     for broker_id, broker in image.brokers.items():
-        reasons[broker_id] = "fenced" if broker.fenced else "shutting down" if broker.in_controlled_shutdown else None
+        reasons[broker_id] = FENCED if broker.fenced else SHUTTING_DOWN if broker.in_controlled_shutdown else None
     reasons.update(changed or {})
 
     def why_not(broker_id: int) -> str | None:
-        return reasons.get(broker_id, "not registered")
+        return reasons.get(broker_id, NOT_REGISTERED)
 
     return why_not
 
@@ -108,6 +114,8 @@ def elect(
     for replica in partition.replicas:
         if replica in isr and why_not(replica) is None:
             return Election(replica, isr, elr, True, RULE_ISR)
+    if partition.leader in isr and why_not(partition.leader) == SHUTTING_DOWN:
+        return Election(partition.leader, isr, elr, True, RULE_SHUTTING_DOWN)
     if not isr:
         for replica in partition.replicas:
             if replica in elr and why_not(replica) is None:
@@ -168,7 +176,7 @@ def change_partition(
     if record == PartitionChangeRecord(topic_id=topic.topic_id, partition=number):
         return None
     if record.leader is None:
-        return caused(record, event, RULE_STAYS if leader != NO_LEADER else RULE_NONE)
+        return caused(record, event, election.rule)
     return caused(record, event, election.rule, _rejected(partition, election, target, elr, why_not))
 
 

@@ -14,7 +14,7 @@ def check_image(image: MetadataImage) -> None:
     assert len(image.topic_ids) == len(image.topics), "two names for one topic"
     for name, topic_id in image.topic_ids.items():
         assert image.topics[topic_id].name == name, f"{name} names another topic"
-    for (_, _), values in image.configs.items():
+    for values in image.configs.values():
         assert values, "an empty configuration is stored"
     for topic, number, partition in image.partitions():
         _check_partition(image, f"{topic.name}-{number}", partition)
@@ -43,20 +43,16 @@ def _check_partition(image: MetadataImage, where: str, partition: PartitionImage
     replicas, isr, elr = set(partition.replicas), set(partition.isr), set(partition.elr)
     assert partition.replicas, f"{where} has no replicas"
     assert len(replicas) == len(partition.replicas), f"{where} has a replica twice"
-    assert len(isr) == len(partition.isr) and isr <= replicas, f"{where}: the ISR is not among the replicas"
-    assert len(elr) == len(partition.elr) and elr <= replicas, f"{where}: the ELR is not among the replicas"
+    assert len(isr) == len(partition.isr), f"{where}: somebody is in the ISR twice"
+    assert len(elr) == len(partition.elr), f"{where}: somebody is in the ELR twice"
+    assert isr | elr <= replicas, f"{where}: somebody in the ISR or ELR is no replica"
     assert not isr & elr, f"{where}: ISR and ELR overlap"
     assert partition.leader == NO_LEADER or partition.leader in isr, f"{where}: the leader is not in the ISR"
     assert isr or partition.leader == NO_LEADER, f"{where}: led by somebody with an empty ISR"
-    for member in sorted(isr):
-        broker = image.brokers.get(member)
-        assert broker is not None and not broker.fenced, f"{where}: {member} is in the ISR and not alive"
+    dead = [member for member in sorted(isr) if member not in image.brokers or image.brokers[member].fenced]
+    assert not dead, f"{where}: {dead} are in the ISR and not alive"
     if partition.leader == NO_LEADER:
-        able = (
-            [member for member in sorted(isr | elr) if _active(image, member)]
-            if not isr
-            else [member for member in sorted(isr) if _active(image, member)]
-        )
+        able = [member for member in sorted(isr or elr) if _active(image, member)]
         assert not able, f"{where} has no leader although {able} could lead"
     else:
         assert not partition.last_known_elr, f"{where}: a last known leader is remembered beside a leader"

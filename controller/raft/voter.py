@@ -455,22 +455,21 @@ class Voter:
     def _on_append_entries(self, peer: int, message: AppendEntries) -> None:
         if not self._follows(peer, message.term):
             return
+        new = self._new_entries(message)
         last_new = message.prev_log_index + len(message.entries)
-        first = message.prev_log_index + 1
-        self._raft.deliver(
-            peer,
-            {
-                "type": "append_entries",
-                "term": message.term,
-                # What lies behind the last new entry was not compared with the leader's log.
-                "commit_index": min(message.commit_index, last_new),
-                "prevLogIdx": message.prev_log_index,
-                "prevLogTerm": message.prev_log_term,
-                "entries": [
-                    Entry(entry.command, first + place, entry.term) for place, entry in enumerate(message.entries)
-                ],
-            },
-        )
+        library: LibraryMessage = {
+            "type": "append_entries",
+            "term": message.term,
+            # What lies behind the last new entry was not compared with the leader's log.
+            "commit_index": min(message.commit_index, last_new),
+        }
+        if new is None:
+            self._raft.deliver(peer, library)
+            self._answer(peer, next_index=last_new + 1, success=True)
+        else:
+            prev_index, prev_term, entries = new
+            library |= {"prevLogIdx": prev_index, "prevLogTerm": prev_term, "entries": entries}
+            self._raft.deliver(peer, library)
         self._election.on_leader_heard(self._clock.now_ms())
         proof = message.observer_index
         if self._journal.standing is Standing.OBSERVER and 0 < proof <= self._raft.commit_index():
@@ -478,6 +477,27 @@ class Voter:
             # disk, it must not vote again, so it has voted for this leader now.
             self._raft.vote_for(peer)
             self._journal.set_meta(message.term, peer, Standing.VOTER)
+
+    def _new_entries(self, message: AppendEntries) -> tuple[int, int, list[Entry]] | None:
+        """What `message` has that the log has not, and index and term of the entry before it; None if that is nothing.
+
+        The library would cut the log behind the entry before, so it must not see what the log holds already.
+        """
+        journal, entries = self._journal, message.entries
+        prev_index, prev_term = message.prev_log_index, message.prev_log_term
+        held = 0
+        if journal.term_at(prev_index) == prev_term:
+            while held < len(entries) and journal.term_at(prev_index + 1) == entries[held].term:
+                prev_index, prev_term = prev_index + 1, entries[held].term
+                held += 1
+            if held == len(entries):
+                return None
+        first = prev_index + 1
+        return (
+            prev_index,
+            prev_term,
+            [Entry(entry.command, first + place, entry.term) for place, entry in enumerate(entries[held:])],
+        )
 
     def _on_snapshot_chunk(self, peer: int, chunk: SnapshotChunk) -> Barrier:
         if not self._follows(peer, chunk.term):
