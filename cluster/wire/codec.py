@@ -87,7 +87,7 @@ def decode_versioned(cls: type[DataT], buffer: Buffer, *, newer: bool = False) -
     """
     version = peek_version(buffer)
     if newer:
-        return read_prefix(cls, min(version, cls.versions[-1]), buffer)
+        return _read_prefix(cls, min(version, cls.versions[-1]), buffer)
     return decode_message(cls, version, buffer, 2)
 
 
@@ -98,7 +98,7 @@ def peek_version(buffer: Buffer) -> int:
     return int.from_bytes(buffer[:2], "big", signed=True)
 
 
-def read_prefix(cls: type[DataT], version: int, buffer: Buffer) -> DataT:
+def _read_prefix(cls: type[DataT], version: int, buffer: Buffer) -> DataT:
     """The message behind the version of `buffer`, whatever follows it. Raises DecodeError."""
     message, end = read_message(cls, version, buffer, 2)
     if end > len(buffer):

@@ -62,10 +62,11 @@ class _Generator:
 
     def generate(self) -> Decoder:
         source, label = self._source, f"{self._cls.__name__} v{self._version}"
+        fields = source.fields
 
         def fail(failure: Exception, position: int) -> DecodeError:
             reason = str(failure) if isinstance(failure, ValueError) else "truncated"
-            return DecodeError(label, failing_field(failure, source.fields), position, reason)
+            return DecodeError(label, failing_field(failure, fields), position, reason)
 
         source.scope |= {"fail": fail, "DecodeFailure": (IndexError, struct_error, ValueError, OverflowError)}
         with source.block("def decode(buffer, position):"):

@@ -75,9 +75,10 @@ class _Generator:
 
     def generate(self) -> Encoder:
         source, label = self._source, f"{self._cls.__name__} v{self._version}"
+        fields = source.fields
 
         def fail(failure: Exception) -> EncodeError:
-            return EncodeError(f"{label}: {failing_field(failure, source.fields)}: {failure}")
+            return EncodeError(f"{label}: {failing_field(failure, fields)}: {failure}")
 
         source.scope |= {"fail": fail, "EncodeFailure": (struct_error, TypeError, AttributeError, UnicodeError)}
         with source.block("def encode(message, parts, buffers):"):

@@ -17,6 +17,7 @@ FETCH = Api(1, "Fetch", versions="4-18", flexible="12+")
 
 class FetchRequest(Request["FetchResponse"], api=FETCH):
     cluster_id: str | None = field("12+", nullable="12+", tag=0)
+    # Consumers are -1; from v15 on only followers say who they are (KIP-903).
     replica_id: int32 = field("0-14", default=-1)
     replica_state: ReplicaState | None = field("15+", tag=1)
     max_wait_ms: int32 = field("0+")
@@ -83,6 +84,7 @@ class PartitionData(Struct):
     snapshot_id: SnapshotId | None = field("12+", tag=2)
     aborted_transactions: Array[AbortedTransaction] | None = field("4+", nullable="4+")
     preferred_read_replica: int32 = field("11+", default=-1)
+    # Empty where there are none, also beside an error: librdkafka takes null for a protocol error (KAFKA-18646).
     records: Records | None = field("0+", nullable="0+", default=b"")
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from cluster.ids import Uuid
 from cluster.wire.schema import Api, Array, Request, Response, Struct, field, int16, int32
 
-#: v0 asks for all topics with an empty list, v1+ with null. v4 allow_auto_topic_creation, v5 offline_replicas
-#: (KIP-112), v7 leader_epoch (KIP-320), v8 authorized operations (KIP-430), v9 flexible, v10 topic_id (KIP-516), v12
-#: topics by id, v13 a top-level error (KIP-1102).
+#: v4 allow_auto_topic_creation, v5 offline_replicas (KIP-112), v7 leader_epoch (KIP-320), v8 authorized operations
+#: (KIP-430), v9 flexible, v10 topic_id (KIP-516), v12 topics by id, v13 a top-level error (KIP-1102).
 METADATA = Api(3, "Metadata", versions="0-13", flexible="9+")
 
 
 class MetadataRequest(Request["MetadataResponse"], api=METADATA):
+    # Null asks for all of them, from v1 on; before that an empty array does.
     topics: Array[MetadataRequestTopic] | None = field("0+", nullable="1+", default=())
     allow_auto_topic_creation: bool = field("4+", default=True)
     include_cluster_authorized_operations: bool = field("8-10")

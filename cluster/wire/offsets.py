@@ -99,7 +99,7 @@ class OffsetFetchResponsePartition(Struct):
     partition_index: int32 = field("0-7")
     committed_offset: int64 = field("0-7")
     committed_leader_epoch: int32 = field("5-7", default=-1)
-    metadata: str | None = field("0-7", nullable="0-7")
+    metadata: str | None = field("0-7", nullable="0-7", default="")
     error_code: int16 = field("0-7")
 
 
@@ -119,7 +119,7 @@ class OffsetFetchResponsePartitions(Struct):
     partition_index: int32 = field("8+")
     committed_offset: int64 = field("8+")
     committed_leader_epoch: int32 = field("8+", default=-1)
-    metadata: str | None = field("8+", nullable="8+")
+    metadata: str | None = field("8+", nullable="8+", default="")
     error_code: int16 = field("8+")
 
 
