@@ -28,7 +28,7 @@ from cluster.metadata.results import (
 R_co = TypeVar("R_co", covariant=True)
 
 #: Encoded commands above this are refused before they are proposed.
-COMMAND_SIZE_BYTES_MAX = 1 << 20
+COMMAND_SIZE_BYTES_MAX = 500 * 1024
 #: Results of a client's latest commands that the controller keeps, so that a repeated command is applied once.
 #: A client has at most this many sequence numbers between its oldest unanswered command and its newest.
 CLIENT_WINDOW = 64
