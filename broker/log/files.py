@@ -42,6 +42,11 @@ class FileCache:
         if file is not None:
             file.close()
 
+    def discard_folder(self, folder: str) -> None:
+        """Close every file in `folder` before it goes away."""
+        for path in [path for path in self._files if path.startswith(f"{folder}/")]:
+            self.discard(path)
+
     def close(self) -> None:
         while self._files:
             self._files.popitem()[1].close()

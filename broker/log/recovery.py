@@ -119,10 +119,12 @@ def _load_parts(files: FileCache, folder: str, segments: SegmentList, context: L
         recovery_point = end_offset
         unsynced: tuple[Segment, ...] = ()
     else:
-        verified_from = (
-            segments.floor(context.recovery_point).base_offset if epochs is not None else segments.first.base_offset
-        )
-        epochs = epochs or LeaderEpochs()
+        if epochs is None:
+            # Which leader wrote what stands in the batches alone: all of them are read.
+            epochs = LeaderEpochs()
+            verified_from = segments.first.base_offset
+        else:
+            verified_from = segments.floor(context.recovery_point).base_offset
         epochs.truncate_from_end(verified_from)
         end_offset, unsynced = _recover(files.disk, segments, epochs, verified_from, context.recovery_point)
         _remove_snapshots_above(files.disk, folder, verified_from)
