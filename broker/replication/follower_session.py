@@ -73,7 +73,7 @@ class FollowerSession:
                 partition=partition.partition,
                 leader_epoch=role.leader_epoch,
                 end_offset=log.log_end_offset,
-                last_epoch=log.last_epoch,
+                last_epoch=log.latest_epoch,
                 acked_offset=partition.counted_end_offset,
             )
         )
@@ -167,7 +167,7 @@ class FollowerSession:
         del self._by_key[partition.key]
         if not self._is_current(followed):
             return
-        if refusal.diverging and partition.log.last_epoch < 0:
+        if refusal.diverging and partition.log.latest_epoch < 0:
             partition.start_over(refusal.diverging_end_offset)
             self.follow(partition)
         elif refusal.diverging:

@@ -245,9 +245,9 @@ class LeaderSession:
         size = 0
         if subscription.data_due:
             result = log.read(subscription.next_offset, room, log.log_end_offset, min_one_batch=True)
-            size = result.size_bytes
+            size = len(result.data)
             if size:
-                payload.extend(result.buffers)
+                payload.append(result.data)
                 subscription.sent(result.next_offset, size)
                 self._in_flight_bytes += size
             if subscription.next_offset < log.log_end_offset:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from broker.log.partition_log import AppendInfo, PartitionLog, ReadResult
+from broker.log.partition_log import AppendInfo, PartitionLog
+from broker.log.reader import LogSlice
 from broker.replication.isr import (
     CommittedIsr,
     IsrState,
@@ -188,7 +189,7 @@ class Partition:
 
     def _lead(self, image: PartitionImage, now_ms: int) -> None:
         log = self.log
-        log.assign_epoch(image.leader_epoch)
+        log.start_epoch(image.leader_epoch)
         isr = CommittedIsr(isr=tuple(sorted(image.isr)), partition_epoch=image.partition_epoch)
         role = LeaderRole(image.leader_epoch, log.log_end_offset, isr, {}, deque())
         self.role = role
@@ -452,7 +453,7 @@ class Partition:
 
     # Reading.
 
-    def read(self, offset: int, max_bytes: int, limit_offset: int, *, min_one_batch: bool) -> ReadResult:
+    def read(self, offset: int, max_bytes: int, limit_offset: int, *, min_one_batch: bool) -> LogSlice:
         """Whole batches from `offset` up to `limit_offset` (exclusive). Raises OFFSET_OUT_OF_RANGE."""
         return self.log.read(offset, max_bytes, limit_offset, min_one_batch=min_one_batch)
 
