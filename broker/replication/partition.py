@@ -29,7 +29,18 @@ from cluster.metadata.results import AlteredPartition
 #: `acks` of a produce request that waits for the whole ISR.
 ACKS_ALL = -1
 
-#: Error codes of an ISR change after which the controller certainly keeps the ISR that it had.
+#: Error codes of an ISR change after which the controller keeps an ISR that this leader does not know: an image with it
+#: is on its way.
+_ISR_OVERTAKEN = frozenset(
+    (
+        ErrorCode.FENCED_LEADER_EPOCH,
+        ErrorCode.INVALID_UPDATE_VERSION,
+        ErrorCode.NEW_LEADER_ELECTED,
+        ErrorCode.UNKNOWN_TOPIC_ID,
+        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+    )
+)
+#: Error codes after which the controller certainly keeps the ISR that it had.
 _ISR_REFUSED = frozenset((ErrorCode.INELIGIBLE_REPLICA, ErrorCode.INVALID_REQUEST, ErrorCode.OPERATION_NOT_ATTEMPTED))
 
 
@@ -100,6 +111,8 @@ class LeaderRole:
     followers: dict[int, FollowerProgress]
     #: In order of `end_offset`.
     waiters: deque[ProduceWaiter]
+    #: What the pending state of `isr` waits for an answer to; it is asked again until there is one.
+    proposal: PartitionAlteration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,13 +353,15 @@ class Partition:
     def decide_isr(
         self, now_ms: int, joinable: Callable[[int, int], bool], broker_epochs: Mapping[int, int]
     ) -> PartitionAlteration | None:
-        """A change of the ISR that is due, marked as pending from here on; None when none is, or one is in flight.
+        """A change of the ISR that is due, and pending from here on: the same again until it is answered. None if none is.
 
         `joinable(broker_id, broker_epoch)` says whether a broker's current incarnation may be in an ISR (KIP-841).
         """
         role = self.role
-        if not isinstance(role, LeaderRole) or not isinstance(role.isr, CommittedIsr):
+        if not isinstance(role, LeaderRole):
             return None
+        if not isinstance(role.isr, CommittedIsr):
+            return role.proposal
         committed = role.isr
         pending: PendingExpand | PendingShrink
         joining = self._joining(role, committed, joinable)
@@ -358,7 +373,7 @@ class Partition:
                 return None
             pending = PendingShrink(committed=committed, leaving=leaving)
         role.isr = pending
-        return PartitionAlteration(
+        role.proposal = PartitionAlteration(
             topic_id=self.topic_id,
             partition=self.partition,
             leader_epoch=role.leader_epoch,
@@ -368,6 +383,7 @@ class Partition:
                 for broker in pending.proposed
             ),
         )
+        return role.proposal
 
     def _joining(self, role: LeaderRole, committed: CommittedIsr, joinable: Callable[[int, int], bool]) -> int | None:
         for broker, progress in role.followers.items():
@@ -402,26 +418,24 @@ class Partition:
     def on_isr_answer(self, proposal: PartitionAlteration, answer: AlteredPartition) -> None:
         """The controller's word on `proposal`, or on an identical earlier one.
 
-        Only a refusal that leaves the controller's ISR as this leader knows it ends the pending state. After any other
-        one the controller knows more than this leader, and an image with it is on its way.
+        Only a refusal that leaves the controller's ISR as this leader knows it ends the pending state.
         """
         role = self.role
-        if not isinstance(role, LeaderRole) or role.leader_epoch != proposal.leader_epoch:
+        if not isinstance(role, LeaderRole) or role.proposal != proposal:
             return
-        if answer.error_code is ErrorCode.NONE:
-            if answer.leader_epoch == role.leader_epoch:
-                self._on_isr_committed(role, answer.isr, answer.partition_epoch)
-        elif (
-            answer.error_code in _ISR_REFUSED
-            and not isinstance(role.isr, CommittedIsr)
-            and role.isr.committed.partition_epoch == proposal.partition_epoch
-        ):
+        if answer.error_code is ErrorCode.NONE and answer.leader_epoch == role.leader_epoch:
+            self._on_isr_committed(role, answer.isr, answer.partition_epoch)
+        elif answer.error_code in _ISR_REFUSED and not isinstance(role.isr, CommittedIsr):
             role.isr = role.isr.committed
+            role.proposal = None
+        elif answer.error_code in _ISR_OVERTAKEN:
+            role.proposal = None
 
     def _on_isr_committed(self, role: LeaderRole, isr: tuple[int, ...], partition_epoch: int) -> None:
         known = role.isr.partition_epoch if isinstance(role.isr, CommittedIsr) else role.isr.committed.partition_epoch
         if partition_epoch > known:
             role.isr = CommittedIsr(isr=tuple(sorted(isr)), partition_epoch=partition_epoch)
+            role.proposal = None
             self._advance(role)
 
     # Follower.

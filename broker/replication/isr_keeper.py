@@ -1,0 +1,98 @@
+"""Keeps the ISR of every partition led here in step with the facts, and answers produce requests that wait too long.
+
+The shell around `Partition.decide_isr`: it looks at the clock, asks the controller, and brings the answer back. One
+command is under way at a time and holds the changes of many partitions.
+"""
+
+import logging
+from typing import Protocol
+
+from broker.replication.manager import ReplicaManager
+from broker.replication.partition import Partition
+from cluster.errors import KafkaError
+from cluster.metadata.commands import AlterPartitions, Command, PartitionAlteration
+from cluster.metadata.image import MetadataImage
+from cluster.metadata.results import AppliedCommand, CommandFailed, PartitionsAltered
+from cluster.seams import Clock
+
+log = logging.getLogger(__name__)
+
+TICK_MS = 50
+#: Partitions in one command.
+CHANGES_MAX = 1000
+SUBMIT_TIMEOUT_MS = 5000
+#: Pause after the controller could not be asked.
+RETRY_MS = 200
+
+
+class Controller(Protocol):
+    """The link to the controllers, as far as the ISR needs it."""
+
+    @property
+    def broker_epoch(self) -> int: ...
+
+    async def submit(self, command: Command, timeout_ms: int, wait_applied: bool = False) -> AppliedCommand:
+        """Raises KafkaError when the outcome is not known in time."""
+        ...
+
+
+class IsrKeeper:
+    def __init__(self, *, broker_id: int, replicas: ReplicaManager, controller: Controller, clock: Clock) -> None:
+        self._broker_id = broker_id
+        self._replicas = replicas
+        self._controller = controller
+        self._clock = clock
+
+    async def run(self) -> None:
+        while True:
+            await self._clock.sleep_ms(TICK_MS)
+            proposals = self._decide()
+            if proposals:
+                await self._propose(proposals)
+
+    async def watch_deadlines(self) -> None:
+        """Answer produce requests whose time is up."""
+        while True:
+            await self._clock.sleep_ms(TICK_MS)
+            now_ms = self._clock.now_ms()
+            for partition in self._replicas.leaders():
+                partition.expire(now_ms)
+
+    def _decide(self) -> list[tuple[Partition, PartitionAlteration]]:
+        now_ms = self._clock.now_ms()
+        image = self._replicas.image
+        epochs = {broker.broker_id: broker.broker_epoch for broker in image.brokers.values()}
+        proposals = []
+        for partition in self._replicas.leaders():
+            proposal = partition.decide_isr(now_ms, lambda broker, epoch: _joinable(image, broker, epoch), epochs)
+            if proposal is not None:
+                proposals.append((partition, proposal))
+                if len(proposals) == CHANGES_MAX:
+                    break
+        return proposals
+
+    async def _propose(self, proposals: list[tuple[Partition, PartitionAlteration]]) -> None:
+        """Ask once. What stays without an answer is asked again: until then every ISR that might be true counts."""
+        command = AlterPartitions(
+            broker_id=self._broker_id,
+            broker_epoch=self._controller.broker_epoch,
+            partitions=tuple(proposal for _, proposal in proposals),
+        )
+        try:
+            result = (await self._controller.submit(command, SUBMIT_TIMEOUT_MS)).result
+        except KafkaError as error:
+            result = CommandFailed(error_code=error.code, message=error.message)
+        if isinstance(result, CommandFailed):
+            log.warning("%d changes of the ISR are not decided yet: %s", len(proposals), result.message)
+            await self._clock.sleep_ms(RETRY_MS)
+            return
+        assert isinstance(result, PartitionsAltered), "the result of this command"
+        for (partition, proposal), answer in zip(proposals, result.partitions, strict=True):
+            partition.on_isr_answer(proposal, answer)
+            isr = [member.broker_id for member in proposal.isr]
+            log.info("%s-%d: ISR %s proposed, %s", partition.topic, partition.partition, isr, answer.error_code.name)
+
+
+def _joinable(image: MetadataImage, broker_id: int, broker_epoch: int) -> bool:
+    broker = image.brokers.get(broker_id)
+    return broker is not None and broker.active and broker.broker_epoch == broker_epoch

@@ -1,0 +1,240 @@
+"""All replicas of this broker: each gets its role from the metadata, and requests find them here.
+
+Owns the table of replicas and the opening and deleting of their logs. Never waits: streams, syncs and the controller
+are others' work (`FollowerStreams`, `GroupCommit`, `IsrKeeper`). An OSError of a log other than a full disk ends the
+process: there is one log directory, and after such an error nothing that it holds can be vouched for.
+"""
+
+import errno
+import logging
+from collections.abc import Callable, Iterator, Mapping
+
+from broker.log.log_dir import LogDir
+from broker.log.partition_log import AppendInfo
+from broker.log.reader import LogSlice
+from broker.log.scan import LogCorrupt
+from broker.replication.follower_streams import FollowerStreams
+from broker.replication.group_commit import GroupCommit
+from broker.replication.partition import LeaderRole, Partition
+from broker.topic_configs import TopicConfigs
+from cluster.errors import ErrorCode, KafkaError
+from cluster.ids import ZERO_UUID, TopicIdPartition, TopicPartition, Uuid
+from cluster.metadata.image import MetadataImage, PartitionImage, TopicImage
+from cluster.metadata.records import ResourceType
+from cluster.seams import Clock
+
+log = logging.getLogger(__name__)
+
+#: Errors of a disk that is full: nothing is lost, and space may come back.
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+
+
+class ReplicaManager:
+    """`fail_stop` ends the process, with a sentence that says why."""
+
+    def __init__(
+        self,
+        *,
+        broker_id: int,
+        logs: LogDir,
+        corrupt: Mapping[TopicPartition, LogCorrupt],
+        configs: TopicConfigs,
+        clock: Clock,
+        followers: FollowerStreams,
+        group_commit: GroupCommit,
+        fail_stop: Callable[[str], None],
+    ) -> None:
+        self._broker_id = broker_id
+        self._logs = logs
+        self._corrupt = dict(corrupt)
+        self._configs = configs
+        self._clock = clock
+        self._followers = followers
+        self._group_commit = group_commit
+        self._fail_stop = fail_stop
+        self._partitions: dict[TopicIdPartition, Partition] = {}
+        self._by_name: dict[tuple[str, int], Partition] = {}
+        self._image = MetadataImage()
+
+    # What requests need.
+
+    @property
+    def image(self) -> MetadataImage:
+        """The metadata that the replicas act upon."""
+        return self._image
+
+    def find(self, key: TopicIdPartition) -> Partition | None:
+        return self._partitions.get(key)
+
+    def partition(self, topic: str, number: int) -> Partition:
+        """Raises UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER when it is elsewhere, KAFKA_STORAGE_ERROR."""
+        found = self._by_name.get((topic, number))
+        if found is not None:
+            return found
+        topic_image = self._image.topic(topic)
+        if topic_image is None or not 0 <= number < len(topic_image.partitions):
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no partition {topic}-{number}")
+        raise self._absent(topic_image, number)
+
+    def partition_by_id(self, topic_id: Uuid, number: int) -> Partition:
+        """Like `partition`, with UNKNOWN_TOPIC_ID for an id that no topic has (any more)."""
+        found = self._partitions.get(TopicIdPartition(topic_id, number))
+        if found is not None:
+            return found
+        topic_image = self._image.topics.get(topic_id)
+        if topic_image is None:
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID, "no topic has this id")
+        if not 0 <= number < len(topic_image.partitions):
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no partition {topic_image.name}-{number}")
+        raise self._absent(topic_image, number)
+
+    def _absent(self, topic: TopicImage, number: int) -> KafkaError:
+        damage = self._corrupt.get(TopicPartition(topic.name, number))
+        if damage is not None:
+            return KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"the log of {topic.name}-{number} is damaged: {damage}")
+        return KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"this broker has no replica of {topic.name}-{number}")
+
+    def append(self, partition: Partition, records: bytearray | memoryview, acks: int, wall_ms: int) -> AppendInfo:
+        """Append in place what a client sent. Raises KafkaError."""
+        try:
+            info = partition.append(records, acks, wall_ms)
+        except OSError as error:
+            raise self._storage_error(error) from None
+        if partition.log.unflushed_records >= partition.log.config.flush_messages:
+            self._group_commit.request(partition)
+        return info
+
+    def read(
+        self, partition: Partition, offset: int, max_bytes: int, limit_offset: int, *, min_one_batch: bool
+    ) -> LogSlice:
+        """Whole batches from `offset` up to `limit_offset` (exclusive). Raises KafkaError."""
+        try:
+            return partition.log.read(offset, max_bytes, limit_offset, min_one_batch=min_one_batch)
+        except OSError as error:
+            raise self._storage_error(error) from None
+
+    def _storage_error(self, error: OSError) -> KafkaError:
+        self.on_storage_error(error)
+        return KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"the log directory failed: {error}")
+
+    def on_storage_error(self, error: OSError) -> None:
+        """A log could not be read, written or synced."""
+        if error.errno in FULL:
+            log.error("the disk of the log directory is full: appends are refused until there is space (%s)", error)
+        else:
+            self._fail_stop(f"the log directory failed: {error}")
+
+    # What the broker's own tasks need.
+
+    def partitions(self) -> Iterator[Partition]:
+        """Every replica of this broker."""
+        yield from tuple(self._partitions.values())
+
+    def leaders(self) -> Iterator[Partition]:
+        for partition in self.partitions():
+            if isinstance(partition.role, LeaderRole):
+                yield partition
+
+    def high_watermarks(self) -> dict[TopicPartition, int]:
+        return {p.log.partition: p.high_watermark for p in self._partitions.values()}
+
+    # Metadata.
+
+    def on_image(self, image: MetadataImage) -> None:
+        """Act on the next image. Everything is done when this returns; the image is then what `image` says."""
+        old, self._image = self._image, image
+        try:
+            self._apply(old, image)
+        except OSError as error:
+            self._fail_stop(f"the log directory failed while metadata was applied: {error}")
+
+    def _apply(self, old: MetadataImage, image: MetadataImage) -> None:
+        if old.topics is not image.topics:
+            for key, partition in tuple(self._partitions.items()):
+                state = image.partition(*key)
+                if state is None or self._broker_id not in state.replicas:
+                    self._remove(partition)
+            for topic_id, topic in image.topics.items():
+                before = old.topics.get(topic_id)
+                if before is not topic:
+                    self._update_topic(image, before, topic)
+        if old.configs is not image.configs:
+            self._update_configs(old, image)
+
+    def _update_topic(self, image: MetadataImage, before: TopicImage | None, topic: TopicImage) -> None:
+        for number, state in enumerate(topic.partitions):
+            unchanged = before is not None and number < len(before.partitions) and before.partitions[number] is state
+            if unchanged or self._broker_id not in state.replicas:
+                continue
+            partition = self._partitions.get(TopicIdPartition(topic.topic_id, number))
+            if partition is None:
+                partition = self._open(image, topic, number, state)
+                if partition is None:
+                    continue
+            old_role = partition.role
+            partition.on_image(state, self._clock.now_ms())
+            if partition.role is not old_role:
+                log.info("%s-%d: %s -> %s", topic.name, number, old_role or "new", partition.role)
+            self._followers.follow(partition)
+
+    def _open(self, image: MetadataImage, topic: TopicImage, number: int, state: PartitionImage) -> Partition | None:
+        """The replica with its log, which is made if it does not exist; None while the log must not be used."""
+        name = TopicPartition(topic.name, number)
+        if name in self._corrupt and not self._may_refill(name, state):
+            return None
+        partition_log = self._logs.logs.get(name)
+        if partition_log is not None and partition_log.topic_id not in (topic.topic_id, ZERO_UUID):
+            log.warning("%s: its log is of a deleted topic of the same name and goes", name)
+            self._logs.delete_partition(name, partition_log.topic_id)
+            partition_log = None
+        if partition_log is None:
+            config = self._configs.log_config(image, topic.name)
+            partition_log = self._logs.create_partition(name, topic.topic_id, config)
+        partition = Partition(
+            topic=topic.name,
+            topic_id=topic.topic_id,
+            partition=number,
+            broker_id=self._broker_id,
+            log=partition_log,
+            high_watermark=self._logs.high_watermarks.get(name, 0),
+            config=self._configs.replication_config(image, topic.name),
+        )
+        self._partitions[partition.key] = partition
+        self._by_name[topic.name, number] = partition
+        return partition
+
+    def _may_refill(self, name: TopicPartition, state: PartitionImage) -> bool:
+        """Whether a damaged log may be replaced by an empty one: others have what it held, and none counts on it."""
+        if self._broker_id in (state.leader, *state.isr, *state.elr) or state.leader < 0:
+            log.error("%s is offline, its log is damaged: %s", name, self._corrupt[name])
+            return False
+        damage = self._corrupt.pop(name)
+        log.warning("%s: its log is damaged (%s) and is fetched again from broker %d", name, damage, state.leader)
+        self._logs.delete_partition(name, ZERO_UUID)
+        return True
+
+    def _remove(self, partition: Partition) -> None:
+        log.info("%s-%d: removed", partition.topic, partition.partition)
+        partition.stop()
+        self._followers.unfollow(partition.key)
+        del self._partitions[partition.key]
+        if self._by_name.get((partition.topic, partition.partition)) is partition:
+            del self._by_name[partition.topic, partition.partition]
+        self._logs.delete_partition(partition.log.partition, partition.topic_id)
+
+    def _update_configs(self, old: MetadataImage, image: MetadataImage) -> None:
+        defaults_changed = any(
+            old.configs.get((ResourceType.BROKER, name)) is not image.configs.get((ResourceType.BROKER, name))
+            for name in ("", str(self._broker_id))
+        )
+        for partition in self._partitions.values():
+            topic = partition.topic
+            if defaults_changed or old.topic_config(topic) != image.topic_config(topic):
+                partition.log.update_config(self._configs.log_config(image, topic))
+                partition.config = self._configs.replication_config(image, topic)
+
+    def stop(self) -> None:
+        """Give up every role; requests that wait hear of it. The logs stay open."""
+        for partition in self.partitions():
+            self._followers.unfollow(partition.key)
+            partition.stop()
