@@ -353,7 +353,7 @@ class Partition:
     def decide_isr(
         self, now_ms: int, joinable: Callable[[int, int], bool], broker_epochs: Mapping[int, int]
     ) -> PartitionAlteration | None:
-        """A change of the ISR that is due, and pending from here on: the same again until it is answered. None if none is.
+        """A change of the ISR that is due, pending from here on, and told again until it is answered; None if none is.
 
         `joinable(broker_id, broker_epoch)` says whether a broker's current incarnation may be in an ISR (KIP-841).
         """
