@@ -6,7 +6,6 @@ Source: KIP-112 (directories), KIP-858 (directory ids), KIP-966 (broker epoch in
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from broker.log import names
@@ -41,15 +40,6 @@ class WrongDirectory(Exception):
     """The directory belongs to another cluster or node, to another process, or does not say to whom."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedLogs:
-    """What `LogDir.load` found."""
-
-    logs: Mapping[TopicPartition, PartitionLog]
-    #: Partitions whose log is damaged below its recovery point; their files are as they were.
-    corrupt: Mapping[TopicPartition, LogCorrupt]
-
-
 class LogDir:
     """Made by `open_log_dir`, which holds the lock until `close`."""
 
@@ -59,6 +49,8 @@ class LogDir:
         #: The epoch of the registration that ended with a clean stop; None after any other stop, and the first time.
         self.previous_broker_epoch = previous_broker_epoch
         self.logs: dict[TopicPartition, PartitionLog] = {}
+        #: Partitions that could not be loaded, until they are deleted.
+        self.corrupt: dict[TopicPartition, LogCorrupt] = {}
         self._lock = lock
         self._files = FileCache(disk)
         #: What the offset checkpoints on disk say, by name.
@@ -70,10 +62,12 @@ class LogDir:
         """As they were last written: hints, for partitions that may be gone and offsets that may be lost."""
         return self._checkpoints[names.HIGH_WATERMARK_CHECKPOINT]
 
-    def load(self, config_for: Callable[[TopicPartition], LogConfig]) -> LoadedLogs:
-        """Open the log of every partition that has a folder here. Other names are left alone."""
+    def load(self, config_for: Callable[[TopicPartition], LogConfig]) -> None:
+        """Open the log of every partition that has a folder here, into `logs` or else `corrupt`.
+
+        Files of corrupt logs stay as they were. Other names are left alone.
+        """
         compacted = _read_offsets(self.disk, names.CLEANER_CHECKPOINT)
-        corrupt: dict[TopicPartition, LogCorrupt] = {}
         for name in self.disk.listdir(""):
             partition = names.parse_partition_folder(name)
             if partition is None or not self.disk.is_dir(name):
@@ -89,8 +83,7 @@ class LogDir:
             try:
                 self.logs[partition] = load_log(self._files, partition, context)
             except LogCorrupt as error:
-                corrupt[partition] = error
-        return LoadedLogs(logs=dict(self.logs), corrupt=corrupt)
+                self.corrupt[partition] = error
 
     def create_partition(self, partition: TopicPartition, topic_id: Uuid, config: LogConfig) -> PartitionLog:
         """A new, empty log. Its folder must not exist; a corrupt one goes by `delete_partition` first."""
@@ -106,6 +99,7 @@ class LogDir:
     def delete_partition(self, partition: TopicPartition, topic_id: Uuid) -> str:
         """Close the log and rename its folder; returns the folder, for `remove_folder` after a while."""
         log = self.logs.pop(partition, None)
+        self.corrupt.pop(partition, None)
         folder = names.partition_folder(partition)
         if log is not None:
             log.close()
@@ -147,6 +141,9 @@ class LogDir:
         self._write_offsets(names.HIGH_WATERMARK_CHECKPOINT, dict(high_watermarks))
 
     def _write_offsets(self, name: str, offsets: dict[TopicPartition, int]) -> None:
+        # What is known of a corrupt log must not be forgotten: it would be cut at the next start instead of refused.
+        for partition in self.corrupt.keys() & self._checkpoints[name].keys():
+            offsets.setdefault(partition, self._checkpoints[name][partition])
         if offsets != self._checkpoints[name]:
             replace_file(self.disk, name, render_offsets(offsets))
             self._checkpoints[name] = offsets

@@ -115,7 +115,7 @@ class PartitionLog:
         self._disk = files.disk
         self._segments = parts.segments
         self._tail = BatchTail()
-        self._reader = LogReader(self._segments, self._tail)
+        self._reader = LogReader(self._segments, self._tail, self.epochs)
         self._before_recovery_point_falls = before_recovery_point_falls
         self._generation = 0
         self._unsynced = list(parts.unsynced)

@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
+from broker.log.epochs import LeaderEpochs
+from broker.log.names import LOG_SUFFIX
 from broker.log.scan import LogCorrupt
 from broker.log.segment import Segment
 from broker.log.segments import SegmentList
@@ -38,9 +40,10 @@ class LogSlice(NamedTuple):
 class LogReader:
     """Reads of one log."""
 
-    def __init__(self, segments: SegmentList, tail: BatchTail) -> None:
+    def __init__(self, segments: SegmentList, tail: BatchTail, epochs: LeaderEpochs) -> None:
         self._segments = segments
         self._tail = tail
+        self._epochs = epochs
         self._hints: dict[int, tuple[Segment, int]] = {}
 
     def forget(self) -> None:
@@ -61,6 +64,8 @@ class LogReader:
             start = self._position_in(segment, offset)
             if start is not None:
                 return self._read_walking(segment, start, offset, max_bytes, limit_offset, min_one_batch)
+            if segment.dense:
+                raise LogCorrupt(segment.path(LOG_SUFFIX), segment.size, offset, "the segment ends too early")
         return self._nothing(offset)
 
     def _nothing(self, offset: int) -> LogSlice:
@@ -125,7 +130,7 @@ class LogReader:
         base_offset = next_offset = offset
         expected_offset: int | None = None
         while end + HEADER_SIZE <= len(data):
-            base, size, last_offset, crc = self._step(data, end, segment, start + end)
+            base, size, epoch, last_offset, crc = self._step(data, end, segment, start + end)
             if last_offset >= limit_offset or end + size > min(allowed, len(data)):
                 break
             if start + end < segment.trusted_from:
@@ -133,7 +138,8 @@ class LogReader:
                 follows = expected_offset is None or (
                     base == expected_offset if segment.dense else base >= expected_offset
                 )
-                if not intact or not follows:
+                # The checksum covers neither offset nor epoch.
+                if not intact or not follows or epoch != self._epochs.epoch_of(last_offset):
                     raise LogCorrupt(file.path, start + end, base, "this batch was whole when it was written")
             if end == 0:
                 base_offset = base
@@ -147,15 +153,15 @@ class LogReader:
         return LogSlice(data if end == len(data) else data[:end], base_offset, next_offset, segment.base_offset, start)
 
     @staticmethod
-    def _step(data: bytes, at: int, segment: Segment, position: int) -> tuple[int, int, int, int]:
-        """(base offset, size, last offset, checksum) of the batch at `data[at:]`, `position` of the file."""
+    def _step(data: bytes, at: int, segment: Segment, position: int) -> tuple[int, int, int, int, int]:
+        """(base offset, size, epoch, last offset, checksum) of the batch at `data[at:]`, `position` of the file."""
         if len(data) - at < HEADER_SIZE:
             raise LogCorrupt(segment.file.path, position, -1, "the file is shorter than the log")
-        base_offset, batch_length, _, magic, crc, _, last_offset_delta = _STEP.unpack_from(data, at)
+        base_offset, batch_length, epoch, magic, crc, _, last_offset_delta = _STEP.unpack_from(data, at)
         if (
             magic != MAGIC
             or last_offset_delta < 0
             or not BATCH_LENGTH_MIN <= batch_length <= segment.size - position - LOG_OVERHEAD
         ):
             raise LogCorrupt(segment.file.path, position, base_offset, "this is no batch any more")
-        return base_offset, batch_length + LOG_OVERHEAD, base_offset + last_offset_delta, crc
+        return base_offset, batch_length + LOG_OVERHEAD, epoch, base_offset + last_offset_delta, crc

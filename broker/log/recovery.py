@@ -17,7 +17,7 @@ from broker.log.checkpoints import (
     render_partition_metadata,
 )
 from broker.log.config import LogConfig
-from broker.log.epochs import LeaderEpochs
+from broker.log.epochs import UNDEFINED_EPOCH, LeaderEpochs
 from broker.log.files import FileCache
 from broker.log.partition_log import LogParts, PartitionLog
 from broker.log.producer_state import ProducerStates
@@ -119,14 +119,12 @@ def _load_parts(files: FileCache, folder: str, segments: SegmentList, context: L
         recovery_point = end_offset
         unsynced: tuple[Segment, ...] = ()
     else:
-        if epochs is None:
-            # Which leader wrote what stands in the batches alone: all of them are read.
-            epochs = LeaderEpochs()
-            verified_from = segments.first.base_offset
-        else:
-            verified_from = segments.floor(context.recovery_point).base_offset
-        epochs.truncate_from_end(verified_from)
-        end_offset, unsynced = _recover(files.disk, segments, epochs, verified_from, context.recovery_point)
+        # Which leader wrote what stands in the batches too; without a checkpoint all of them are read.
+        first = segments.first if epochs is None else segments.floor(context.recovery_point)
+        verified_from = first.base_offset
+        known = epochs if epochs is not None else LeaderEpochs()
+        epochs = LeaderEpochs(entry for entry in known.entries if entry[1] < verified_from)
+        end_offset, unsynced = _recover(files.disk, segments, verified_from, epochs, known, context.recovery_point)
         _remove_snapshots_above(files.disk, folder, verified_from)
         producers = replay.restore_producers(
             files, folder, segments, end_offset, snapshot_max=verified_from, index_from=verified_from
@@ -157,10 +155,16 @@ def _activate_clean(segments: SegmentList, context: LoadContext) -> int | None:
 
 
 def _recover(
-    disk: Disk, segments: SegmentList, epochs: LeaderEpochs, verified_from: int, recovery_point: int
+    disk: Disk,
+    segments: SegmentList,
+    verified_from: int,
+    epochs: LeaderEpochs,
+    known_epochs: LeaderEpochs,
+    recovery_point: int,
 ) -> tuple[int, tuple[Segment, ...]]:
     """Check the segments from `verified_from` on; (log end offset, those of them that are sealed).
 
+    `epochs` grows by what the batches say; below the recovery point that must be what `known_epochs` says.
     Cuts the log where its batches stop being whole and drops what lies behind. Raises LogCorrupt, with all files as
     they were, when that is below `recovery_point`.
     """
@@ -176,7 +180,15 @@ def _recover(
         good.append(segment)
         end_offset = segment.base_offset
         try:
-            for header in segment.recover(epochs.latest):
+            for position, header in segment.recover(epochs.latest):
+                known_epoch = known_epochs.epoch_of(header.base_offset)
+                if header.base_offset < recovery_point and known_epoch not in (header.leader_epoch, UNDEFINED_EPOCH):
+                    raise LogCorrupt(
+                        segment.path(names.LOG_SUFFIX),
+                        position,
+                        end_offset,
+                        f"leader epoch {header.leader_epoch}, was {known_epoch}",
+                    )
                 if header.leader_epoch > epochs.latest:
                     epochs.assign(header.leader_epoch, header.base_offset)
                 end_offset = header.next_offset

@@ -135,17 +135,17 @@ class Segment:
             removed.append(path + names.DELETED_SUFFIX)
         return removed
 
-    def recover(self, leader_epoch_min: int) -> Iterator[BatchHeader]:
-        """Check every byte of the file, cut it where that fails, and rebuild the indexes; yields every good batch.
+    def recover(self, leader_epoch_min: int) -> Iterator[tuple[int, BatchHeader]]:
+        """Check every byte of the file and rebuild the indexes; (position, header) of every good batch, once counted.
 
-        When the iterator is at its end the segment is active. Raises LogCorrupt at the first bad batch, with the
-        segment ending before it.
+        The segment is active from the first step on. Raises LogCorrupt at the first bad batch, with the segment, not
+        the file, ending before it.
         """
         file = self._hold()
         end = file.size()
         self._reset_entries()
         self.size = self.trusted_from = 0
-        for _, header in scan_batches(
+        for position, header in scan_batches(
             file,
             0,
             end,
@@ -156,7 +156,7 @@ class Segment:
             chunk_size=VERIFY_CHUNK,
         ):
             self.note(header, header.last_offset)
-            yield header
+            yield position, header
 
     # --- Writing
 
