@@ -1,4 +1,4 @@
-"""The housekeeping of a log directory: checkpoints, periodic flushes, retention, and files that nobody needs any more."""
+"""The housekeeping of a log directory: checkpoints, periodic flushes, retention, and files that nobody needs now."""
 
 import logging
 from collections.abc import Callable
