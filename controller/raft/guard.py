@@ -129,7 +129,7 @@ def check(library: ModuleType, version: str) -> None:
     sync_obj: Any = getattr(library, "SyncObj", None)
     missing = [name for name in GLOBALS if not hasattr(library, name)]
     missing += [name for name in METHODS if not callable(getattr(sync_obj, name, None))]
-    known = sync_obj.__init__.__code__.co_names if sync_obj is not None else ()
+    known = getattr(getattr(getattr(sync_obj, "__init__", None), "__code__", None), "co_names", ())
     missing += [name for name in ATTRIBUTES if name not in known]
     if missing:
         raise UnsupportedLibrary(f"pysyncobj {version} lacks {', '.join(missing)}: not the published library")

@@ -123,6 +123,8 @@ class Voter:
         #: Who voted for this voter in the term it stands in.
         self._votes: tuple[int, set[int]] = (0, set())
         self._journal_bytes_trimmed = 0
+        #: Whether a round or compaction is under way, or failed.
+        self._is_busy = False
         #: Whether the current tick told the peers about its commit index.
         self._has_fed = False
         self._raft: ControllerRaft
@@ -232,6 +234,7 @@ class Voter:
 
     def round(self) -> Barrier:
         """One round; when it ends, `take_outbox` and the finished proposals may leave."""
+        self._begin()
         while self._events:
             yield from self._take(self._events.popleft())
         # Several entries, one sync: whoever proposed until now is part of this round.
@@ -244,7 +247,13 @@ class Voter:
         self._settle_leadership()
         yield from self._journal.barrier()
         self._publish()
+        self._is_busy = False
         self._tell_finished()
+
+    def _begin(self) -> None:
+        """Refuse to go on after a round that failed: the library may hold half of what happened in it."""
+        assert not self._is_busy, "the last round of this voter did not come to its end"
+        self._is_busy = True
 
     def take_outbox(self) -> dict[int, list[Message]]:
         """Messages for each peer, in order; what they vouch for is on the disk."""
@@ -311,6 +320,7 @@ class Voter:
 
     def compact(self) -> Barrier:
         """Save the state machine's state and drop the log behind it."""
+        self._begin()
         index = self._raft.last_applied()
         term = self._journal.term_at(index)
         assert term is not None, f"applied entry {index} is not in the log"
@@ -319,6 +329,7 @@ class Voter:
         self._replication.snapshot_last = (index, term)
         yield from self._journal.trim(max(self._journal.first.index, index - keep))
         self._journal_bytes_trimmed = self._journal.size_bytes
+        self._is_busy = False
 
     def _restore(self, snapshot: Snapshot) -> None:
         try:
