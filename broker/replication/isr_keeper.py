@@ -50,13 +50,13 @@ class IsrKeeper:
             if proposals:
                 await self._propose(proposals)
 
-    async def watch_deadlines(self) -> None:
-        """Answer produce requests whose time is up."""
+    async def watch_time(self) -> None:
+        """Answer produce requests whose time is up, and notice followers that are gone."""
         while True:
             await self._clock.sleep_ms(TICK_MS)
             now_ms = self._clock.now_ms()
             for partition in self._replicas.leaders():
-                partition.expire(now_ms)
+                partition.on_tick(now_ms)
 
     def _decide(self) -> list[tuple[Partition, PartitionAlteration]]:
         now_ms = self._clock.now_ms()

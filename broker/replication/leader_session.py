@@ -124,9 +124,11 @@ class LeaderSession:
         if frame.ack_handles:
             self._on_acknowledgements(frame, now_ms)
 
-    def close(self) -> None:
-        for handle in tuple(self._subscriptions):
+    def close(self, now_ms: int) -> None:
+        """The stream ended."""
+        for handle, subscription in tuple(self._subscriptions.items()):
             self._drop(handle)
+            subscription.partition.on_follower_gone(self.broker_id, self.broker_epoch, now_ms)
 
     # What Subscription calls.
 

@@ -74,7 +74,7 @@ class LeaderStreams:
             self._on_storage_error(error)
         finally:
             sender.cancel()
-            session.close()
+            session.close(self._clock.now_ms())
             stream.abort()
             if self._streams.get(broker_id) == (broker_epoch, stream):
                 del self._streams[broker_id]

@@ -29,6 +29,9 @@ from cluster.metadata.results import AlteredPartition
 #: `acks` of a produce request that waits for the whole ISR.
 ACKS_ALL = -1
 
+#: A member of the ISR without a stream for this long is not counted on for new writes.
+GONE_MS = 2000
+
 #: Error codes of an ISR change after which the controller keeps an ISR that this leader does not know: an image with it
 #: is on its way.
 _ISR_OVERTAKEN = frozenset(
@@ -71,7 +74,7 @@ class Watcher(Protocol):
 class FollowerProgress:
     """What a leader knows about one follower."""
 
-    __slots__ = ("broker_epoch", "caught_up_ms", "end_offset", "mark_ms", "mark_offset")
+    __slots__ = ("broker_epoch", "caught_up_ms", "end_offset", "gone_since_ms", "mark_ms", "mark_offset")
 
     def __init__(self, now_ms: int) -> None:
         #: Everything below is on the follower (on its disk under group commit); -1 before its first word.
@@ -82,6 +85,8 @@ class FollowerProgress:
         #: Log end and time of its previous acknowledgement: reaching this mark later means having been caught up then.
         self.mark_offset = 0
         self.mark_ms = now_ms
+        #: Since when it has no stream; None while it has one.
+        self.gone_since_ms: int | None = now_ms
 
     def on_end_offset(self, end_offset: int, leader_end_offset: int, now_ms: int) -> None:
         self.end_offset = end_offset
@@ -113,6 +118,8 @@ class LeaderRole:
     waiters: deque[ProduceWaiter]
     #: What the pending state of `isr` waits for an answer to; it is asked again until there is one.
     proposal: PartitionAlteration | None = None
+    #: Members of the ISR that have been gone for longer than GONE_MS, as of the last tick.
+    gone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +270,11 @@ class Partition:
         Raises NOT_ENOUGH_REPLICAS before anything is written, NOT_LEADER_OR_FOLLOWER, and the validator's errors.
         """
         role = self.leader_role()
-        if acks == ACKS_ALL and len(role.isr.isr) < self.min_isr:
+        if acks == ACKS_ALL and len(role.isr.isr) - role.gone < self.min_isr:
             raise KafkaError(
                 ErrorCode.NOT_ENOUGH_REPLICAS,
-                f"the ISR of {self.topic}-{self.partition} is {list(role.isr.isr)}, it needs {self.min_isr}",
+                f"the ISR of {self.topic}-{self.partition} is {list(role.isr.isr)}, {role.gone} of it are gone, "
+                f"and min.insync.replicas is {self.min_isr}",
             )
         info = self.log.append_as_leader(batches, role.leader_epoch, wall_ms)
         if not info.duplicate:
@@ -290,10 +298,19 @@ class Partition:
         else:
             waiters.append(waiter)
 
-    def expire(self, now_ms: int) -> None:
-        """Answer what waited too long."""
+    def on_tick(self, now_ms: int) -> None:
+        """Answer what waited too long, and see who is gone."""
         role = self.role
-        if not isinstance(role, LeaderRole) or not any(w.deadline_ms <= now_ms for w in role.waiters):
+        if not isinstance(role, LeaderRole):
+            return
+        role.gone = sum(
+            1
+            for broker in role.isr.isr
+            if (progress := role.followers.get(broker)) is not None
+            and progress.gone_since_ms is not None
+            and now_ms - progress.gone_since_ms > GONE_MS
+        )
+        if not any(waiter.deadline_ms <= now_ms for waiter in role.waiters):
             return
         waiters, role.waiters = role.waiters, deque()
         for waiter in waiters:
@@ -314,8 +331,17 @@ class Partition:
         role = self.role
         if isinstance(role, LeaderRole) and (progress := role.followers.get(broker_id)) is not None:
             progress.broker_epoch = broker_epoch
+            progress.gone_since_ms = None
             progress.on_end_offset(end_offset, self.log.log_end_offset, now_ms)
             self._advance(role)
+
+    def on_follower_gone(self, broker_id: int, broker_epoch: int, now_ms: int) -> None:
+        """The follower's stream ended."""
+        role = self.role
+        if isinstance(role, LeaderRole):
+            progress = role.followers.get(broker_id)
+            if progress is not None and progress.broker_epoch == broker_epoch and progress.gone_since_ms is None:
+                progress.gone_since_ms = now_ms
 
     def on_durable(self) -> None:
         """More of this replica's own log is on disk."""

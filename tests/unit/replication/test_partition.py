@@ -68,6 +68,27 @@ def test_a_write_below_min_insync_replicas_is_refused_and_leaves_nothing(tmp_pat
     assert (partition.log.log_end_offset, partition.high_watermark) == (1, 0)
 
 
+def test_members_of_the_isr_that_are_gone_are_not_counted_on(tmp_path: Path) -> None:
+    """Without a controller the ISR cannot shrink; a write that cannot be committed is refused all the same."""
+    partition = leader(tmp_path, min_insync_replicas=2)
+    for broker in (2, 3):
+        partition.on_follower_end_offset(broker, 100 + broker, 0, now_ms=100)
+    partition.on_follower_gone(2, 102, now_ms=200)
+    partition.on_follower_gone(3, 99, now_ms=200)
+    partition.on_tick(now_ms=2201)
+    partition.append(records("a"), ACKS_ALL, WALL_MS)
+    partition.on_follower_gone(3, 103, now_ms=300)
+    partition.on_tick(now_ms=2300)
+    partition.append(records("b"), ACKS_ALL, WALL_MS)
+    partition.on_tick(now_ms=2301)
+    with pytest.raises(KafkaError) as error:
+        partition.append(records("c"), ACKS_ALL, WALL_MS)
+    assert error.value.code is ErrorCode.NOT_ENOUGH_REPLICAS
+    partition.on_follower_end_offset(3, 104, 2, now_ms=2400)
+    partition.on_tick(now_ms=2401)
+    partition.append(records("c"), ACKS_ALL, WALL_MS)
+
+
 def test_a_deposed_leader_answers_what_waits_and_takes_no_more(tmp_path: Path) -> None:
     partition = leader(tmp_path)
     partition.append(records("a"), ACKS_ALL, WALL_MS)
@@ -96,9 +117,9 @@ def test_what_waits_too_long_is_answered(tmp_path: Path) -> None:
     partition = leader(tmp_path)
     partition.append(records("a"), ACKS_ALL, WALL_MS)
     short, long = wait(partition, 1, deadline_ms=10), wait(partition, 1, deadline_ms=30)
-    partition.expire(now_ms=9)
+    partition.on_tick(now_ms=9)
     assert (short, long) == ([], [])
-    partition.expire(now_ms=10)
+    partition.on_tick(now_ms=10)
     assert (short, long) == ([ErrorCode.REQUEST_TIMED_OUT], [])
     partition.on_follower_end_offset(2, 102, 1, now_ms=11)
     partition.on_follower_end_offset(3, 103, 1, now_ms=11)
