@@ -39,10 +39,13 @@ SHELL = (
     "broker/replication/manager.py",
     "broker/server.py",
     "controller/metadata_log.py",
+    "controller/proposals.py",
     "controller/raft/quorum.py",
     "controller/raft/transport.py",
+    "controller/rebalancer.py",
     "controller/server.py",
     "controller/service.py",
+    "controller/sessions.py",
 )
 EFFECTS = {"asyncio", "logging"}
 

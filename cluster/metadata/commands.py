@@ -8,7 +8,7 @@ Source: the requests of KIP-4, KIP-455, KIP-497, KIP-631, KIP-730, KIP-841, KIP-
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, get_args
 
 from cluster.ids import ZERO_UUID, Endpoint, TopicPartition, Uuid
 from cluster.metadata.records import Listener, RecoveryState, ResourceType
@@ -323,3 +323,9 @@ class CommandEnvelope:
     sequence: int = 0
     #: The client is done with every sequence below this one: it has the result, or has given up.
     settled_below: int = 0
+
+
+def result_type(command: CommandOf[R_co]) -> type[R_co]:
+    """The class of the result that answers `command` when it does not fail as a whole."""
+    declared: type[R_co] = get_args(type(command).__orig_bases__[0])[0]  # type: ignore[attr-defined]
+    return declared
