@@ -52,7 +52,8 @@ class AppendInfo(NamedTuple):
 class FlushPlan:
     """What must be synced before `mark_flushed`, in this order: `files`, the files at `paths`, the names in `folders`.
 
-    `files` stay open until then. A file at `paths` is opened for its sync; a missing one was removed meanwhile.
+    `files` stay open until then, or until the next plan is made. A file at `paths` is opened for its sync; a missing
+    one was removed meanwhile.
     """
 
     end_offset: int
@@ -125,6 +126,9 @@ class PartitionLog:
         self._changes = 0
         self._epochs_written = -1
         self._removed: list[str] = []
+        #: A plan is being carried out: its files must stay open, also those of segments that go.
+        self._flushing = False
+        self._retired: list[File] = []
         for segment in parts.unsynced:
             self._await_index_sync(segment)
         for path in parts.unsynced_paths:
@@ -225,7 +229,8 @@ class PartitionLog:
                 self.roll(first.base_offset)
             run = at + 1
             end = start + first.size
-            while run < len(checked):
+            # The first batch of a segment comes alone: what may follow it depends on it.
+            while run < len(checked) and self._segments.active.size:
                 _, header = checked[run]
                 if self._must_roll(end - start + header.size, header.last_offset, header.max_timestamp):
                     break
@@ -473,6 +478,7 @@ class PartitionLog:
     def _remove_segment(self, segment: Segment) -> None:
         if segment in self._unsynced:
             self._unsynced.remove(segment)
+        self._close_file(segment)
         self._removed += segment.remove()
         for suffix in names.COMPANION_SUFFIXES:
             self._unsynced_paths.pop(segment.path(suffix), None)
@@ -543,7 +549,12 @@ class PartitionLog:
     # --- Syncing
 
     def flush_plan(self) -> FlushPlan:
-        """What must reach the disk so that everything appended so far is durable. Cheap when little has changed."""
+        """What must reach the disk so that everything appended so far is durable; one plan at a time.
+
+        Cheap when little has changed.
+        """
+        self._end_flush()
+        self._flushing = True
         if self._epochs_written != self.epochs.version:
             path = f"{self.folder}/{names.LEADER_EPOCH_CHECKPOINT}"
             replace_file(self._disk, path, render_epochs(self.epochs.entries), durable=False)
@@ -560,6 +571,7 @@ class PartitionLog:
 
     def mark_flushed(self, plan: FlushPlan) -> bool:
         """Everything in `plan` was synced. False, and nothing changes, when the log was truncated since it was made."""
+        self._end_flush()
         if plan.generation != self._generation:
             return False
         self.recovery_point = max(self.recovery_point, plan.end_offset)
@@ -594,6 +606,18 @@ class PartitionLog:
         return self.flush_plan()
 
     def close(self) -> None:
-        """Close the files, whether or not a closing plan was carried out."""
+        """Close the files, whether or not a closing plan was carried out; those of a plan under way when it ends."""
         for segment in self._segments:
-            segment.release()
+            self._close_file(segment)
+
+    def _close_file(self, segment: Segment) -> None:
+        file = segment.detach()
+        if file is not None:
+            self._retired.append(file)
+        if not self._flushing:
+            self._end_flush()
+
+    def _end_flush(self) -> None:
+        self._flushing = False
+        while self._retired:
+            self._retired.pop().close()

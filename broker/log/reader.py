@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
-from broker.log.epochs import LeaderEpochs
+from broker.log.epochs import UNDEFINED_EPOCH, LeaderEpochs
 from broker.log.names import LOG_SUFFIX
 from broker.log.scan import LogCorrupt
 from broker.log.segment import Segment
@@ -131,7 +131,7 @@ class LogReader:
         expected_offset: int | None = None
         while end + HEADER_SIZE <= len(data):
             base, size, epoch, last_offset, crc = self._step(data, end, segment, start + end)
-            if last_offset >= limit_offset or end + size > min(allowed, len(data)):
+            if end + size > min(allowed, len(data)):
                 break
             if start + end < segment.trusted_from:
                 intact = crc32c(memoryview(data)[end + CRC_START : end + size]) == crc
@@ -139,8 +139,12 @@ class LogReader:
                     base == expected_offset if segment.dense else base >= expected_offset
                 )
                 # The checksum covers neither offset nor epoch.
-                if not intact or not follows or epoch != self._epochs.epoch_of(last_offset):
+                same_epoch = self._epochs.epoch_of(last_offset) in (epoch, UNDEFINED_EPOCH)
+                if not (intact and follows and same_epoch):
                     raise LogCorrupt(file.path, start + end, base, "this batch was whole when it was written")
+            # Only now is it certain that the last offset is the batch's own.
+            if last_offset >= limit_offset:
+                break
             if end == 0:
                 base_offset = base
             end += size

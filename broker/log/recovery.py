@@ -199,7 +199,9 @@ def _recover(
         path = good[-1].path(names.LOG_SUFFIX)
         raise fault or LogCorrupt(path, good[-1].size, end_offset, f"the log ends below {recovery_point}")
     while segments.active is not good[-1]:
-        for path in segments.pop_last().remove():
+        dropped = segments.pop_last()
+        dropped.release()
+        for path in dropped.remove():
             disk.unlink(path)
     for segment in good:
         segment.txn_index.remove()

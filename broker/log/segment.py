@@ -113,15 +113,23 @@ class Segment:
         self._write_index(names.INDEX_SUFFIX, offsets)
         self._write_index(names.TIME_INDEX_SUFFIX, times)
 
+    def detach(self) -> File | None:
+        """Give up the log file, still open, if it is held; `file` opens it again where it is needed."""
+        file, self._file = self._file, None
+        return file
+
     def release(self) -> None:
-        """Close the log file; `file` opens it again where it is needed."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Close the log file if it is held."""
+        file = self.detach()
+        if file is not None:
+            file.close()
 
     def remove(self) -> list[str]:
-        """Rename every file of the segment out of the way; returns their new names, for unlinking at leisure."""
-        self.release()
+        """Rename every file of the segment out of the way; returns their new names, for unlinking at leisure.
+
+        The log file must have been released or detached.
+        """
+        assert self._file is None
         self._offsets = self._times = None
         removed = []
         # The log goes first: without it the other files mean nothing.
@@ -410,8 +418,9 @@ class Segment:
     def _load_max_timestamp(self) -> None:
         """Of a sealed segment: the last entry of the time index, which sealing put there."""
         times = self._sealed_entries(TIME_ENTRY, names.TIME_INDEX_SUFFIX)
-        if len(times) and self._time_entry_fits(times[len(times) - 1]):
-            self._max_timestamp, relative = times[len(times) - 1]
-            self._offset_of_max_timestamp = self.base_offset + relative
+        last = times[len(times) - 1] if len(times) else None
+        if last is not None and self._time_entry_fits(last):
+            self._max_timestamp = last[0]
+            self._offset_of_max_timestamp = self.base_offset + last[1]
         else:
             self.rebuild_indexes()

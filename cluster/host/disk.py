@@ -5,6 +5,7 @@ nothing is known about what the disk holds.
 """
 
 import asyncio
+import errno
 import fcntl
 import os
 from collections.abc import Sequence
@@ -72,6 +73,8 @@ class HostFile:
         os.ftruncate(self._descriptor, size)
 
     def sync(self) -> None:
+        if self._descriptor < 0:
+            raise OSError(errno.EBADF, "the file is closed", self.path)
         os.fdatasync(self._descriptor)
 
     async def sync_async(self) -> None:

@@ -100,6 +100,10 @@ def test_a_second_close_is_nothing_and_a_closed_file_is_an_error(disk: Disk) -> 
         file.pread(1, 0)
     with pytest.raises(OSError):
         file.pwrite([b"x"], 0)
+    with pytest.raises(OSError):
+        file.sync()
+    with pytest.raises(OSError):
+        asyncio.run(file.sync_async())
 
 
 def test_an_open_file_outlives_its_name(disk: Disk) -> None:
