@@ -179,3 +179,58 @@ def test_an_answer_of_an_older_term_counts_for_nothing() -> None:
     rig.inject(first, leader, Message(next_node_idx=NextNodeIdx(term=term, next_index=last + 1, success=True)))
     rig.run(10)
     assert call.outcome == "ok"
+
+
+def test_a_follower_cut_off_from_the_leader_alone_deposes_nobody() -> None:
+    """The other follower hears the leader and refuses the pre-vote."""
+    rig = Rig(12)
+    leader = rig.elect()
+    role = rig.voter(leader).role
+    rig.disconnect(leader, rig.followers()[0])
+    rig.run(10_000)
+    assert rig.voter(leader).role == role
+
+
+def test_a_pre_vote_is_refused_to_a_shorter_log_and_to_a_lower_term() -> None:
+    rig = Rig(13)
+    leader = rig.elect()
+    rig.propose(leader, b"x")
+    rig.run(300)
+    asker, asked = rig.followers()
+    rig.partition({asker, asked})
+    answers: list[PreVoteResponse] = []
+
+    def watch(source: int, _target: int, message: Message) -> bool:
+        if source == asked and message.HasField("pre_vote_response"):
+            answers.append(message.pre_vote_response)
+        return False
+
+    rig.drop = watch
+    journal = rig.voter(asked)._journal
+    term, index = journal.term, journal.last.index
+    for question in (
+        PreVote(term=term, last_log_index=index - 1, last_log_term=term),
+        PreVote(term=term, last_log_index=index + 9, last_log_term=term - 1),
+        PreVote(term=term - 1, last_log_index=index, last_log_term=term),
+        PreVote(term=term, last_log_index=index, last_log_term=term),
+    ):
+        rig.inject(asker, asked, Message(pre_vote=question))
+    rig.run(1)
+    assert [answer.granted for answer in answers[:4]] == [False, False, False, True]
+
+
+def test_an_observer_gives_no_vote_whoever_asks() -> None:
+    rig = Rig(14)
+    leader = rig.elect()
+    other, wiped = rig.followers()
+    rig.crash(leader)
+    rig.wipe(wiped)
+    rig.drop = lambda source, _target, message: source == wiped and not message.HasField("response_vote")
+    term = rig.voter(other)._raft.term()
+    rig.inject(other, wiped, Message(request_vote=RequestVote(term=term + 1, last_log_index=99, last_log_term=99)))
+    rig.inject(other, wiped, Message(timeout_now=TimeoutNow(term=term)))
+    sent = rig.sent_messages
+    rig.crash(other)
+    rig.run(100)
+    assert rig.sent_messages == sent
+    assert rig.voter(wiped)._journal.voted_for is None

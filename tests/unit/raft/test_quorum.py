@@ -7,11 +7,12 @@ import pytest
 
 from cluster.host.spawner import TaskSpawner
 from cluster.ids import Endpoint
-from cluster.rpc.raft_pb2 import AppendEntries, Entry, Frame, Message
+from cluster.rpc.raft_pb2 import AppendEntries, Entry, Frame, Message, TimeoutNow
 from cluster.seams import NotLeader, Quorum, StreamBroken, UnknownOutcome
 from controller.raft.quorum import PySyncObjQuorum
 from controller.raft.settings import RaftSettings
-from controller.raft.transport import METHOD, pack_frames, voter_name
+from controller.raft.transport import METHOD, StreamTransport, pack_frames, voter_name
+from controller.raft.voter import Connected, Disconnected, Received, Silenced
 from tests.unit.raft.disk import MemoryDisk
 from tests.unit.raft.rig import Checker, ListMachine, SeededRng
 from tests.unit.raft.shell import Fabric, LoopClock, MemoryNet, run
@@ -259,6 +260,49 @@ def test_messages_are_packed_into_as_few_frames_as_fit() -> None:
     assert unpacked == messages
     assert len(frames) == 4
     assert pack_frames([], 5000) == []
+
+
+def test_what_was_said_before_a_connection_was_known_does_not_leave_on_it() -> None:
+    """The voter learns of a break before anything new is sent, so a gap is never silent."""
+
+    async def main() -> None:
+        fabric = Fabric()
+        voters = {1: Endpoint("host", 9001), 2: Endpoint("host", 9002)}
+        spawner = TaskSpawner(lambda _name, _error: None)
+        transports = {}
+        for node_id, endpoint in voters.items():
+            net = MemoryNet(voter_name(node_id), fabric)
+            transports[node_id] = StreamTransport(
+                node_id=node_id,
+                voters=voters,
+                net=net,
+                clock=LoopClock(),
+                rng=SeededRng(node_id),
+                spawner=spawner,
+                settings=RaftSettings(),
+                wake=lambda: None,
+            )
+            await net.start(endpoint)
+        for transport in transports.values():
+            transport.start()
+        await asyncio.sleep(0.5)
+        said = {2: [Message(timeout_now=TimeoutNow(term=1))]}
+        transports[1].send(said)
+        assert transports[1].take_events() == [Connected(2)]
+        await asyncio.sleep(0.1)
+        assert transports[2].take_events() == [Connected(1)]
+        transports[1].send(said)
+        await asyncio.sleep(0.1)
+        assert transports[2].take_events() == [Received(1, said[2])]
+        transports[2].stop()
+        await asyncio.sleep(0.1)
+        events = transports[1].take_events()
+        assert Disconnected(2) in events
+        assert Silenced(2) in events
+        transports[1].stop()
+        await spawner.cancel_all()
+
+    run(main())
 
 
 def test_an_idle_quorum_hardly_runs() -> None:

@@ -5,6 +5,7 @@ import pytest
 from cluster.rpc.raft_pb2 import AppendEntries, Entry, Message, NextNodeIdx, SnapshotChunk
 from cluster.seams import NotLeader
 from controller.raft.barrier import StorageCorrupt, StorageFailed
+from controller.raft.proposals import Proposal, ProposalTable
 from controller.raft.settings import RaftSettings
 from controller.raft.snapshot import Snapshot, encode_snapshot
 from tests.unit.raft.disk import Killed
@@ -169,6 +170,37 @@ def test_a_repeated_append_does_not_cut_what_follows() -> None:
     assert rig.log(follower) == before
 
 
+def test_a_heartbeat_commits_nothing_behind_what_it_compared() -> None:
+    rig = Rig(20)
+    old = rig.elect()
+    rig.run(200)
+    rig.partition({old})
+    rig.propose(old, b"never")
+    rig.run(50)
+    first, last = rig.log(old)[0], rig.log(old)[-1]
+    new_term = last[1] + 1
+    beat = AppendEntries(term=new_term, commit_index=last[0] + 5, prev_log_index=last[0] - 1, prev_log_term=last[1])
+    rig.inject(rig.ids[0] if rig.ids[0] != old else rig.ids[1], old, Message(append_entries=beat))
+    rig.run(10)
+    assert first[0] < rig.voter(old)._raft.commit_index() < last[0]
+    assert rig.commands(old) == []
+
+
+def test_an_acknowledgement_does_not_rewind_what_was_sent_after_it() -> None:
+    rig = Rig(21)
+    leader = rig.elect()
+    rig.run(200)
+    follower = rig.followers()[0]
+    rig.hold(leader, follower)
+    for number in range(5):
+        rig.propose(leader, b"%d" % number)
+        rig.run(5)
+    raft, term = rig.voter(leader)._raft, rig.voter(leader).role.term
+    sent = raft.next_index(follower)
+    rig.inject(follower, leader, Message(next_node_idx=NextNodeIdx(term=term, next_index=sent - 3, success=True)))
+    assert raft.next_index(follower) == sent
+
+
 def test_pipelined_appends_over_a_slow_network_never_shorten_a_log() -> None:
     rig = Rig(2)
     rig.latency_ms = (30, 40)
@@ -291,6 +323,16 @@ def test_a_trimmed_log_without_its_snapshot_or_a_snapshot_without_a_log_is_refus
         rig.disks[1].unlink(missing)
         with pytest.raises(StorageCorrupt):
             rig.start(1)
+
+
+def test_a_log_that_disagrees_with_the_snapshot_about_a_committed_entry_is_refused() -> None:
+    rig = Rig(1, 1, COMPACT)
+    fill(rig, 30)
+    rig.crash(1)
+    foreign = Snapshot(last_index=20, last_term=77, state=b"list")
+    rig.disks[1].put("raft/snapshot", encode_snapshot(foreign))
+    with pytest.raises(StorageCorrupt, match="disagree"):
+        rig.start(1)
 
 
 def test_a_voter_that_is_far_behind_gets_the_snapshot_and_then_the_entries() -> None:
@@ -480,6 +522,7 @@ def test_a_wiped_voter_counts_for_nothing_until_a_majority_without_it_proves_the
     rig.elect()
     rig.run(1_000)
     assert rig.standing(wiped).name == "VOTER"
+    assert rig.voter(wiped)._journal.voted_for == rig.leader(), "it may have voted in this term before"
     assert rig.is_converged()
     rig.check_acknowledged()
 
@@ -520,3 +563,40 @@ def test_a_lone_voter_without_its_data_refuses_to_start_unless_it_is_new() -> No
     rig = Rig(13, 1)
     with pytest.raises(StorageCorrupt, match="no other voter"):
         rig.wipe(1)
+
+
+def test_what_an_observer_acknowledged_before_it_lost_its_disk_counts_no_longer() -> None:
+    rig = Rig(14, 5)
+    leader = rig.elect()
+    rig.run(200)
+    first, second, third, _ = rig.followers()
+    for peer in rig.followers():
+        rig.hold(leader, peer)
+    call = rig.propose(leader, b"x")
+    rig.run(5)
+    term, index = rig.voter(leader).role.term, rig.voter(leader)._journal.last.index
+    held = Message(next_node_idx=NextNodeIdx(term=term, next_index=index + 1, success=True))
+    lost = Message(next_node_idx=NextNodeIdx(term=term, next_index=2, reset=True, observer=True))
+    rig.inject(first, leader, held)
+    rig.inject(first, leader, lost)
+    rig.inject(second, leader, held)
+    rig.run(5)
+    assert call.outcome is None
+    rig.inject(third, leader, held)
+    rig.run(5)
+    assert call.outcome == "ok"
+
+
+def test_another_entry_at_a_proposals_place_means_that_it_never_will_be_applied() -> None:
+    table = ProposalTable(RaftSettings())
+    mine, other = Proposal(b"a", lambda _: None), Proposal(b"b", lambda _: None)
+    for index, proposal in enumerate((mine, other), 5):
+        table.submit(proposal)
+        for group in table.admissible():
+            table.appended(group, index, 3)
+    table.applied(5, 3, b"result", None)
+    table.applied(6, 4, b"of another", 2)
+    assert table.take_finished() == [mine, other]
+    assert (mine.error, mine.result) == (None, b"result")
+    assert isinstance(other.error, NotLeader)
+    assert other.error.leader_id == 2
