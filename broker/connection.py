@@ -15,13 +15,14 @@ from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from broker.api.answers import CloseConnection, Encoded, Later, RequestContext
 from broker.api.registry import ApiTable
 from cluster.seams import Buffer, Clock, Spawner, Task
+from cluster.wire.codec import read_message
 from cluster.wire.frames import FrameError, NeedMore, find_frame
-from cluster.wire.headers import decode_request, decode_request_header, encode_response
+from cluster.wire.headers import decode_request_header, encode_response
 from cluster.wire.primitives import DecodeError, EncodeError
 from cluster.wire.registry import api_name
 from cluster.wire.schema import Response
@@ -137,7 +138,8 @@ class ClientConnection(asyncio.BufferedProtocol):
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports have the methods of asyncio's, but are none of them.
+        transport = cast(asyncio.Transport, transport)
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._client_address = _address(transport.get_extra_info("peername"))
@@ -306,7 +308,10 @@ class ClientConnection(asyncio.BufferedProtocol):
                 raise CloseConnection(f"{api_name(api_key)} version {version} is not served")
             self._fill(self._append_slot(correlation_id, version, len(frame)), route.unsupported)
             return
-        request = decode_request(route.request, version, frame, body_offset)
+        request, end = read_message(route.request, version, frame, body_offset)
+        # Bytes behind a request are let pass, as Kafka does: librdkafka's question about all topics has three of them.
+        if end > len(frame):
+            raise DecodeError(route.api.name, "", len(frame), "truncated")
         answer = route.handle(request, RequestContext(version, client_id, self._listener, self._client_address))
         if answer is None:
             return

@@ -15,6 +15,7 @@ from broker.api.registry import ApiTable
 from broker.connection import ClientConnection, ConnectionLimits
 from cluster.config.node import BoundListener
 from cluster.ids import Endpoint
+from cluster.metadata.records import Listener
 from cluster.seams import Clock, Spawner, Timer
 
 log = logging.getLogger(__name__)
@@ -131,6 +132,11 @@ class ClientListener:
     @property
     def name(self) -> str:
         return self._listener.advertised.name
+
+    @property
+    def advertised(self) -> Listener:
+        """What clients are told; port 0 stands for the one that is bound."""
+        return self._listener.advertised
 
     async def bind(self) -> Endpoint:
         """Take the port without accepting yet; returns it. Raises OSError when it cannot be had."""

@@ -4,12 +4,12 @@ Owns the mapping of what can go wrong on the way to the error that a client hear
 Source: KIP-590 (brokers forward to the controller).
 """
 
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, Protocol, TypeVar
 
-from cluster.errors import ErrorCode, KafkaError
-from cluster.metadata.commands import Command, CommandOf
+from cluster.errors import KafkaError
+from cluster.metadata.commands import CommandOf
 from cluster.metadata.image import MetadataImage
-from cluster.metadata.results import AppliedCommand, CommandFailed
+from cluster.metadata.results import CommandFailed
 
 ResultT = TypeVar("ResultT")
 
@@ -31,15 +31,12 @@ class Controller(Protocol):
         """Of this broker's registration; -1 before it has one."""
         ...
 
-    async def submit(self, command: Command, timeout_ms: int, wait_applied: bool = False) -> AppliedCommand:
-        """Have `command` decided. `wait_applied`: answer when every live broker acts upon the outcome, or soon after.
+    async def submit(self, command: CommandOf[ResultT], timeout_ms: int, *, wait_applied: bool = False) -> ResultT:
+        """Have `command` decided. `wait_applied`: answer when every live broker, this one too, acts upon the outcome.
 
-        Raises KafkaError REQUEST_TIMED_OUT when the outcome is not known in time.
+        That wait has a bound. Raises KafkaError with the code of a command that failed as a whole, or
+        REQUEST_TIMED_OUT when the outcome is not known in time.
         """
-        ...
-
-    async def wait_offset(self, offset: int, timeout_ms: int) -> bool:
-        """Whether `image` reached metadata `offset` in time."""
         ...
 
 
@@ -50,13 +47,6 @@ async def decided(controller: Controller, command: CommandOf[ResultT], timeout_m
     """
     timeout_ms = min(max(timeout_ms, TIMEOUT_MS_MIN), TIMEOUT_MS_MAX)
     try:
-        applied = await controller.submit(cast(Command, command), timeout_ms, wait_applied=True)
+        return await controller.submit(command, timeout_ms, wait_applied=True)
     except KafkaError as error:
         return CommandFailed(error_code=error.code, message=error.message)
-    if isinstance(applied.result, CommandFailed):
-        return applied.result
-    if not await controller.wait_offset(applied.offset, timeout_ms):
-        return CommandFailed(
-            error_code=ErrorCode.REQUEST_TIMED_OUT, message="it is done, but this broker has not heard of it yet"
-        )
-    return cast(ResultT, applied.result)
