@@ -116,6 +116,21 @@ class _Bell:
             self._waiters.pop(waiter, None)
 
 
+async def discover_cluster_id(net: Net, clock: Clock, voters: Mapping[int, Endpoint], settings: LinkSettings) -> str:
+    """The id of the cluster that the controllers make up; asks until one of them knows it."""
+    question = codec(StatusRequest).encode(StatusRequest())
+    while True:
+        for endpoint in voters.values():
+            try:
+                answer = await net.call(endpoint, STATUS, question, settings.status_timeout_ms)
+                status = codec(StatusResponse).decode(answer)
+            except (Unavailable, ValueError):
+                continue
+            if status.cluster_id:
+                return status.cluster_id
+        await clock.sleep_ms(settings.retry_min_ms)
+
+
 class ControllerLink:
     """Construct before the Net is started; `start` when it is.
 

@@ -104,11 +104,11 @@ class Net(Protocol):
         ...
 
     def serve_call(self, method: str, handler: CallHandler) -> None:
-        """Register before `start`. An exception of the handler reaches the caller as Unavailable."""
+        """From now on; what is not served is Unavailable to the caller, and so is an exception of the handler."""
         ...
 
     def serve_stream(self, method: str, handler: StreamHandler) -> None:
-        """Register before `start`. The stream breaks when the handler returns or raises."""
+        """From now on. The stream breaks when the handler returns or raises."""
         ...
 
     async def start(self, listen: Endpoint) -> Endpoint:

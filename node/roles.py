@@ -12,7 +12,7 @@ import uvloop
 from broker.server import BrokerServer, StartRefused
 from cluster.config.node import NodeConfig
 from cluster.host.clock import SystemClock
-from cluster.host.disk import OsDisk
+from cluster.host.disk import HostDisk
 from cluster.host.rng import SystemRng
 from cluster.host.spawner import TaskSpawner
 from cluster.net.grpc_net import GrpcNet
@@ -41,7 +41,7 @@ def run_controller(config: NodeConfig) -> int:
         return ControllerServer(
             config=config,
             net=GrpcNet(f"controller-{config.node_id}"),
-            disk=OsDisk(os.path.join(config.log_dir, CONTROLLER_FOLDER)),
+            disk=HostDisk(os.path.join(config.log_dir, CONTROLLER_FOLDER)),
             clock=SystemClock(),
             rng=SystemRng(),
             spawner=TaskSpawner(_fail_stop),
@@ -57,7 +57,7 @@ def run_broker(config: NodeConfig) -> int:
         return BrokerServer(
             config=config,
             net=GrpcNet(f"broker-{config.node_id}"),
-            disk=OsDisk(config.log_dir),
+            disk=HostDisk(config.log_dir),
             clock=SystemClock(),
             rng=SystemRng(),
             spawner=TaskSpawner(_fail_stop),

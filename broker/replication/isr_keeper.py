@@ -5,17 +5,18 @@ command is under way at a time and holds the changes of many partitions.
 """
 
 import logging
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from broker.replication.manager import ReplicaManager
 from broker.replication.partition import Partition
 from cluster.errors import KafkaError
-from cluster.metadata.commands import AlterPartitions, Command, PartitionAlteration
+from cluster.metadata.commands import AlterPartitions, CommandOf, PartitionAlteration
 from cluster.metadata.image import MetadataImage
-from cluster.metadata.results import AppliedCommand, CommandFailed, PartitionsAltered
 from cluster.seams import Clock
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 TICK_MS = 50
 #: Partitions in one command.
@@ -31,8 +32,8 @@ class Controller(Protocol):
     @property
     def broker_epoch(self) -> int: ...
 
-    async def submit(self, command: Command, timeout_ms: int, wait_applied: bool = False) -> AppliedCommand:
-        """Raises KafkaError when the outcome is not known in time."""
+    async def submit(self, command: CommandOf[R], timeout_ms: int, *, wait_applied: bool = False) -> R:
+        """Raises KafkaError when the command failed as a whole, or its outcome is not known in time."""
         ...
 
 
@@ -79,14 +80,11 @@ class IsrKeeper:
             partitions=tuple(proposal for _, proposal in proposals),
         )
         try:
-            result = (await self._controller.submit(command, SUBMIT_TIMEOUT_MS)).result
+            result = await self._controller.submit(command, SUBMIT_TIMEOUT_MS)
         except KafkaError as error:
-            result = CommandFailed(error_code=error.code, message=error.message)
-        if isinstance(result, CommandFailed):
-            log.warning("%d changes of the ISR are not decided yet: %s", len(proposals), result.message)
+            log.warning("%d changes of the ISR are not decided yet: %s", len(proposals), error)
             await self._clock.sleep_ms(RETRY_MS)
             return
-        assert isinstance(result, PartitionsAltered), "the result of this command"
         for (partition, proposal), answer in zip(proposals, result.partitions, strict=True):
             partition.on_isr_answer(proposal, answer)
             isr = [member.broker_id for member in proposal.isr]

@@ -125,10 +125,12 @@ class LeaderSession:
             self._on_acknowledgements(frame, now_ms)
 
     def close(self, now_ms: int) -> None:
-        """The stream ended."""
+        """The stream ended. Of a follower that has opened another one meanwhile, this says nothing."""
         for handle, subscription in tuple(self._subscriptions.items()):
             self._drop(handle)
-            subscription.partition.on_follower_gone(self.broker_id, self.broker_epoch, now_ms)
+            watchers = subscription.partition.watchers
+            if not any(isinstance(w, Subscription) and w.session.broker_id == self.broker_id for w in watchers):
+                subscription.partition.on_follower_gone(self.broker_id, self.broker_epoch, now_ms)
 
     # What Subscription calls.
 

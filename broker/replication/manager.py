@@ -7,20 +7,19 @@ process: there is one log directory, and after such an error nothing that it hol
 
 import errno
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from broker.log.log_dir import LogDir
 from broker.log.partition_log import AppendInfo
 from broker.log.reader import LogSlice
-from broker.log.scan import LogCorrupt
 from broker.replication.follower_streams import FollowerStreams
 from broker.replication.group_commit import GroupCommit
-from broker.replication.partition import LeaderRole, Partition
+from broker.replication.partition import FollowerRole, LeaderRole, Partition
 from broker.topic_configs import TopicConfigs
 from cluster.errors import ErrorCode, KafkaError
 from cluster.ids import ZERO_UUID, TopicIdPartition, TopicPartition, Uuid
+from cluster.metadata.delta import MetadataDelta, PartitionDelta, RemovedReplica, delta_of
 from cluster.metadata.image import MetadataImage, PartitionImage, TopicImage
-from cluster.metadata.records import ResourceType
 from cluster.seams import Clock
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,6 @@ class ReplicaManager:
         *,
         broker_id: int,
         logs: LogDir,
-        corrupt: Mapping[TopicPartition, LogCorrupt],
         configs: TopicConfigs,
         clock: Clock,
         followers: FollowerStreams,
@@ -46,7 +44,6 @@ class ReplicaManager:
     ) -> None:
         self._broker_id = broker_id
         self._logs = logs
-        self._corrupt = dict(corrupt)
         self._configs = configs
         self._clock = clock
         self._followers = followers
@@ -89,7 +86,7 @@ class ReplicaManager:
         raise self._absent(topic_image, number)
 
     def _absent(self, topic: TopicImage, number: int) -> KafkaError:
-        damage = self._corrupt.get(TopicPartition(topic.name, number))
+        damage = self._logs.corrupt.get(TopicPartition(topic.name, number))
         if damage is not None:
             return KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"the log of {topic.name}-{number} is damaged: {damage}")
         return KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"this broker has no replica of {topic.name}-{number}")
@@ -141,100 +138,108 @@ class ReplicaManager:
     # Metadata.
 
     def on_image(self, image: MetadataImage) -> None:
-        """Act on the next image. Everything is done when this returns; the image is then what `image` says."""
+        """Act on the next image. Everything is done when this returns; `image` is then what requests see."""
         old, self._image = self._image, image
+        delta = delta_of(self._broker_id, old, image)
         try:
-            self._apply(old, image)
+            for gone in (*delta.to_stop, *delta.to_delete):
+                self._remove(gone)
+            for change in (*delta.to_lead, *delta.to_follow, *delta.updated):
+                self._update(image, change)
+            if old.offset < 0:
+                self._remove_strays(image)
         except OSError as error:
             self._fail_stop(f"the log directory failed while metadata was applied: {error}")
+        self._update_configs(image, delta)
 
-    def _apply(self, old: MetadataImage, image: MetadataImage) -> None:
-        if old.topics is not image.topics:
-            for key, partition in tuple(self._partitions.items()):
-                state = image.partition(*key)
-                if state is None or self._broker_id not in state.replicas:
-                    self._remove(partition)
-            for topic_id, topic in image.topics.items():
-                before = old.topics.get(topic_id)
-                if before is not topic:
-                    self._update_topic(image, before, topic)
-        if old.configs is not image.configs:
-            self._update_configs(old, image)
-
-    def _update_topic(self, image: MetadataImage, before: TopicImage | None, topic: TopicImage) -> None:
-        for number, state in enumerate(topic.partitions):
-            unchanged = before is not None and number < len(before.partitions) and before.partitions[number] is state
-            if unchanged or self._broker_id not in state.replicas:
-                continue
-            partition = self._partitions.get(TopicIdPartition(topic.topic_id, number))
-            if partition is None:
-                partition = self._open(image, topic, number, state)
-                if partition is None:
-                    continue
-            old_role = partition.role
-            partition.on_image(state, self._clock.now_ms())
-            if partition.role is not old_role:
-                log.info("%s-%d: %s -> %s", topic.name, number, old_role or "new", partition.role)
+    def _update(self, image: MetadataImage, change: PartitionDelta) -> None:
+        key = TopicIdPartition(change.topic_id, change.partition)
+        partition = self._partitions.get(key) or self._open(image, change)
+        if partition is None:
+            return
+        old_role = partition.role
+        partition.on_image(change.new, self._clock.now_ms())
+        if partition.role is not old_role:
+            log.info("%s-%d: %s", change.topic, change.partition, _describe(partition))
             self._followers.follow(partition)
 
-    def _open(self, image: MetadataImage, topic: TopicImage, number: int, state: PartitionImage) -> Partition | None:
+    def _open(self, image: MetadataImage, change: PartitionDelta) -> Partition | None:
         """The replica with its log, which is made if it does not exist; None while the log must not be used."""
-        name = TopicPartition(topic.name, number)
-        if name in self._corrupt and not self._may_refill(name, state):
+        name = TopicPartition(change.topic, change.partition)
+        if name in self._logs.corrupt and not self._may_refill(name, change.new):
             return None
         partition_log = self._logs.logs.get(name)
-        if partition_log is not None and partition_log.topic_id not in (topic.topic_id, ZERO_UUID):
+        if partition_log is not None and partition_log.topic_id not in (change.topic_id, ZERO_UUID):
             log.warning("%s: its log is of a deleted topic of the same name and goes", name)
             self._logs.delete_partition(name, partition_log.topic_id)
             partition_log = None
-        if partition_log is None:
-            config = self._configs.log_config(image, topic.name)
-            partition_log = self._logs.create_partition(name, topic.topic_id, config)
+        config = self._configs.log_config(image, change.topic)
+        if partition_log is not None:
+            partition_log.update_config(config)
+        else:
+            partition_log = self._logs.create_partition(name, change.topic_id, config)
         partition = Partition(
-            topic=topic.name,
-            topic_id=topic.topic_id,
-            partition=number,
+            topic=change.topic,
+            topic_id=change.topic_id,
+            partition=change.partition,
             broker_id=self._broker_id,
             log=partition_log,
             high_watermark=self._logs.high_watermarks.get(name, 0),
-            config=self._configs.replication_config(image, topic.name),
+            config=self._configs.replication_config(image, change.topic),
         )
         self._partitions[partition.key] = partition
-        self._by_name[topic.name, number] = partition
+        self._by_name[change.topic, change.partition] = partition
         return partition
 
     def _may_refill(self, name: TopicPartition, state: PartitionImage) -> bool:
         """Whether a damaged log may be replaced by an empty one: others have what it held, and none counts on it."""
         if self._broker_id in (state.leader, *state.isr, *state.elr) or state.leader < 0:
-            log.error("%s is offline, its log is damaged: %s", name, self._corrupt[name])
+            log.error("%s is offline, its log is damaged: %s", name, self._logs.corrupt[name])
             return False
-        damage = self._corrupt.pop(name)
+        damage = self._logs.corrupt[name]
         log.warning("%s: its log is damaged (%s) and is fetched again from broker %d", name, damage, state.leader)
         self._logs.delete_partition(name, ZERO_UUID)
         return True
 
-    def _remove(self, partition: Partition) -> None:
-        log.info("%s-%d: removed", partition.topic, partition.partition)
+    def _remove(self, gone: RemovedReplica) -> None:
+        partition = self._partitions.pop(gone.topic_id_partition, None)
+        if partition is None:
+            return
+        log.info("%s-%d: removed", gone.topic, gone.partition)
         partition.stop()
         self._followers.unfollow(partition.key)
-        del self._partitions[partition.key]
-        if self._by_name.get((partition.topic, partition.partition)) is partition:
-            del self._by_name[partition.topic, partition.partition]
+        del self._by_name[gone.topic, gone.partition]
         self._logs.delete_partition(partition.log.partition, partition.topic_id)
 
-    def _update_configs(self, old: MetadataImage, image: MetadataImage) -> None:
-        defaults_changed = any(
-            old.configs.get((ResourceType.BROKER, name)) is not image.configs.get((ResourceType.BROKER, name))
-            for name in ("", str(self._broker_id))
-        )
+    def _remove_strays(self, image: MetadataImage) -> None:
+        """Logs of partitions that went elsewhere or were deleted while this broker was down."""
+        for name, stray in tuple(self._logs.logs.items()):
+            if (name.topic, name.partition) not in self._by_name:
+                log.warning("%s: this broker is no replica of it any more, its log goes", name)
+                self._logs.delete_partition(name, stray.topic_id)
+
+    def _update_configs(self, image: MetadataImage, delta: MetadataDelta) -> None:
+        changed = set(delta.topic_configs)
+        if not (changed or delta.broker_config):
+            return
         for partition in self._partitions.values():
-            topic = partition.topic
-            if defaults_changed or old.topic_config(topic) != image.topic_config(topic):
-                partition.log.update_config(self._configs.log_config(image, topic))
-                partition.config = self._configs.replication_config(image, topic)
+            if delta.broker_config or partition.topic in changed:
+                partition.log.update_config(self._configs.log_config(image, partition.topic))
+                partition.config = self._configs.replication_config(image, partition.topic)
 
     def stop(self) -> None:
         """Give up every role; requests that wait hear of it. The logs stay open."""
         for partition in self.partitions():
             self._followers.unfollow(partition.key)
             partition.stop()
+
+
+def _describe(partition: Partition) -> str:
+    """A role, for the log."""
+    match partition.role:
+        case LeaderRole(leader_epoch=epoch):
+            return f"leads epoch {epoch} from offset {partition.log.log_end_offset}"
+        case FollowerRole(leader_epoch=epoch, leader=leader):
+            return f"follows broker {leader} in epoch {epoch} at offset {partition.log.log_end_offset}"
+        case None:
+            return "has no role"
