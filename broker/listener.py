@@ -130,12 +130,8 @@ class ClientListener:
         self._server: asyncio.Server | None = None
 
     @property
-    def name(self) -> str:
-        return self._listener.advertised.name
-
-    @property
     def advertised(self) -> Listener:
-        """What clients are told; port 0 stands for the one that is bound."""
+        """What the configuration says that clients are told; port 0 stands for the port that is bound."""
         return self._listener.advertised
 
     async def bind(self) -> Endpoint:
@@ -161,7 +157,7 @@ class ClientListener:
 
     def _connection(self) -> ClientConnection:
         return ClientConnection(
-            listener=self.name,
+            listener=self.advertised.name,
             table=self._table(),
             limits=self._limits,
             owner=self._connections,

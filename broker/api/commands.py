@@ -32,21 +32,19 @@ class Controller(Protocol):
         ...
 
     async def submit(self, command: CommandOf[ResultT], timeout_ms: int, *, wait_applied: bool = False) -> ResultT:
-        """Have `command` decided. `wait_applied`: answer when every live broker, this one too, acts upon the outcome.
+        """Have `command` decided. `wait_applied`: answer when every live broker, and this one, acts upon the outcome.
 
-        That wait has a bound. Raises KafkaError with the code of a command that failed as a whole, or
-        REQUEST_TIMED_OUT when the outcome is not known in time.
+        Raises KafkaError when it failed as a whole, REQUEST_TIMED_OUT when the outcome is not known in time.
         """
         ...
 
 
 async def decided(controller: Controller, command: CommandOf[ResultT], timeout_ms: int) -> ResultT | CommandFailed:
-    """What the controller answers, once this broker acts upon it too.
+    """What the controller answers, once the live brokers act upon it.
 
-    Everything that prevents an answer is a CommandFailed as well; whether the command was carried out is then unknown.
+    After a failure by time it is unknown whether the command was carried out, or will be.
     """
-    timeout_ms = min(max(timeout_ms, TIMEOUT_MS_MIN), TIMEOUT_MS_MAX)
     try:
-        return await controller.submit(command, timeout_ms, wait_applied=True)
+        return await controller.submit(command, min(max(timeout_ms, TIMEOUT_MS_MIN), TIMEOUT_MS_MAX), wait_applied=True)
     except KafkaError as error:
         return CommandFailed(error_code=error.code, message=error.message)
