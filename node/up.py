@@ -30,7 +30,7 @@ from node.local_cluster import (
 from node.logs import set_up_logging
 from node.processes import SignalQueue, describe_exit, fork, prepare_to_fork, reap
 from node.readiness import brokers_seen_by
-from node.serving import load_roles, run_node
+from node.serving import check_ports, load_roles, run_node
 
 DEFAULT_NODES = 3
 DEFAULT_PORT = 19092
@@ -50,6 +50,8 @@ def bring_up(
             folder = Path(tempfile.mkdtemp(prefix="blumfeld-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
         cluster = _find_or_create(folder.absolute(), nodes, port, parse_assignments(assignments))
+        for node in cluster.nodes:
+            check_ports(node.config())
         signals = SignalQueue()
         pids = _fork_nodes(cluster, detach=detach)
         try:
@@ -136,7 +138,8 @@ def _node_main(node: LocalNode) -> int:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
-        os.close(source)
+    os.close(output)
+    os.close(nothing)
     set_up_logging(f"node-{node.node_id}")
     try:
         return run_node(node.config())
