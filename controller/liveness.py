@@ -20,6 +20,7 @@ from cluster.metadata.image import BrokerImage, MetadataImage
 from cluster.metadata.messages import Heartbeat, HeartbeatAnswer
 
 _RIVAL = "another incarnation asks to be registered"
+_STOPPED = "its controlled shutdown is complete"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +86,8 @@ class _Watched:
         self.probe_at_ms = 0
         #: Why it is probed, for the record of its fencing.
         self.suspicion = ""
-        #: Until then nothing is proposed for it again.
-        self.quiet_until_ms = 0
+        #: Until then the same is not proposed for it again.
+        self.quiet_until_ms: dict[type, int] = {}
 
 
 class Liveness:
@@ -125,7 +126,7 @@ class Liveness:
                 self._watched[broker_id] = _Watched(broker, lease_until_ms, image.offset)
                 continue
             if watched.broker.fenced != broker.fenced:
-                watched.quiet_until_ms = now_ms
+                watched.quiet_until_ms.clear()
                 if broker.fenced:
                     watched.catch_up_offset = image.offset
             watched.broker = broker
@@ -140,15 +141,13 @@ class Liveness:
         watched.applied_offset = max(watched.applied_offset, heartbeat.applied_offset)
         watched.wants_shutdown = heartbeat.wants_shutdown
         broker = watched.broker
-        if now_ms < watched.quiet_until_ms:
-            return []
         if watched.wants_shutdown and watched.idle_offset is None:
-            self._hush(watched, now_ms)
-            return [ProposeShutdown(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch)]
+            shutdown = ProposeShutdown(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch)
+            return self._once(watched, shutdown, now_ms)
         stopping = watched.wants_shutdown or broker.in_controlled_shutdown
         if broker.fenced and not stopping and watched.applied_offset >= watched.catch_up_offset:
-            self._hush(watched, now_ms)
-            return [ProposeUnfence(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch)]
+            unfence = ProposeUnfence(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch)
+            return self._once(watched, unfence, now_ms)
         return []
 
     def answer(self, heartbeat: Heartbeat) -> HeartbeatAnswer:
@@ -168,7 +167,7 @@ class Liveness:
         if watched.broker.fenced:
             return []
         if watched.was_allowed_to_stop:
-            return self._fence(watched, "its controlled shutdown is complete", now_ms)
+            return self._fence(watched, _STOPPED, now_ms)
         watched.suspicion = "its session stream broke"
         return self._probe(watched, now_ms)
 
@@ -218,6 +217,8 @@ class Liveness:
                 continue
             if now_ms >= watched.lease_until_ms:
                 effects += self._fence(watched, f"nothing was heard of it for {timeout_ms} ms", now_ms)
+            elif watched.session is None and watched.was_allowed_to_stop:
+                effects += self._fence(watched, _STOPPED, now_ms)
             elif watched.session is None and now_ms >= watched.probe_at_ms:
                 effects += self._probe(watched, now_ms)
         return effects
@@ -243,11 +244,9 @@ class Liveness:
         )
 
     def _fence(self, watched: _Watched, reason: str, now_ms: int) -> list[Effect]:
-        if now_ms < watched.quiet_until_ms:
-            return []
-        self._hush(watched, now_ms)
         broker = watched.broker
-        return [ProposeFence(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch, reason=reason)]
+        fence = ProposeFence(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch, reason=reason)
+        return self._once(watched, fence, now_ms)
 
     def _probe(self, watched: _Watched, now_ms: int) -> list[Effect]:
         if watched.is_probed:
@@ -257,5 +256,10 @@ class Liveness:
         broker = watched.broker
         return [Probe(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch, endpoint=broker.node_endpoint)]
 
-    def _hush(self, watched: _Watched, now_ms: int) -> None:
-        watched.quiet_until_ms = now_ms + self._settings.repeat_ms
+    def _once(self, watched: _Watched, proposal: Effect, now_ms: int) -> list[Effect]:
+        """The proposal, unless its like was made a moment ago and may still be on its way."""
+        kind = type(proposal)
+        if now_ms < watched.quiet_until_ms.get(kind, now_ms):
+            return []
+        watched.quiet_until_ms[kind] = now_ms + self._settings.repeat_ms
+        return [proposal]

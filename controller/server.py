@@ -9,6 +9,7 @@ from typing import Protocol
 
 from cluster.config.node import NodeConfig
 from cluster.ids import format_uuid
+from cluster.metadata.image import MetadataImage
 from cluster.seams import Clock, Disk, Net, Quorum, Rng, Spawner, StateMachine
 from controller.liveness import LivenessSettings
 from controller.machine import ControllerMachine
@@ -76,8 +77,13 @@ class ControllerServer:
         )
 
     @property
-    def service(self) -> ControllerService:
-        return self._service
+    def image(self) -> MetadataImage:
+        """What this controller has applied."""
+        return self._metadata_log.image
+
+    @property
+    def is_active(self) -> bool:
+        return self._service.is_active
 
     async def start(self) -> None:
         """Serve, recover from the disk and take part in the quorum. Raises OSError, or what the quorum raises."""
