@@ -26,7 +26,6 @@ SUPPORTED_VERSION: Final = "0.3.17"
 
 #: Methods that `overlay` overrides or calls by their mangled names.
 METHODS: Final = (
-    "_SyncObj__applyLogEntries",
     "_SyncObj__deleteEntriesFrom",
     "_SyncObj__doApplyCommand",
     "_SyncObj__loadDumpFile",
@@ -40,7 +39,6 @@ METHODS: Final = (
 )
 #: Instance attributes that `overlay` reads or writes; all of them are set by the library's constructor.
 ATTRIBUTES: Final = (
-    "_SyncObj__lastResponseTime",
     "_SyncObj__newAppendEntriesTime",
     "_SyncObj__raftCommitIndex",
     "_SyncObj__raftCurrentTerm",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.rpc.raft_pb2 import AppendEntries, Entry, Message, NextNodeIdx, SnapshotChunk
+from cluster.rpc.raft_pb2 import AppendEntries, Entry, Message, NextNodeIdx, RequestVote, SnapshotChunk
 from cluster.seams import NotLeader
 from controller.raft.barrier import StorageCorrupt, StorageFailed
 from controller.raft.proposals import Proposal, ProposalTable
@@ -195,10 +195,19 @@ def test_an_acknowledgement_does_not_rewind_what_was_sent_after_it() -> None:
     for number in range(5):
         rig.propose(leader, b"%d" % number)
         rig.run(5)
-    raft, term = rig.voter(leader)._raft, rig.voter(leader).role.term
-    sent = raft.next_index(follower)
+    sent = rig.voter(leader)._raft.next_index(follower)
+    repeated: list[int] = []
+
+    def watch(_source: int, target: int, message: Message) -> bool:
+        if target == follower:
+            repeated.extend(entry.term for entry in message.append_entries.entries)
+        return False
+
+    rig.drop = watch
+    term = rig.voter(leader).role.term
     rig.inject(follower, leader, Message(next_node_idx=NextNodeIdx(term=term, next_index=sent - 3, success=True)))
-    assert raft.next_index(follower) == sent
+    rig.run(50)
+    assert repeated == []
 
 
 def test_pipelined_appends_over_a_slow_network_never_shorten_a_log() -> None:
@@ -522,7 +531,10 @@ def test_a_wiped_voter_counts_for_nothing_until_a_majority_without_it_proves_the
     rig.elect()
     rig.run(1_000)
     assert rig.standing(wiped).name == "VOTER"
-    assert rig.voter(wiped)._journal.voted_for == rig.leader(), "it may have voted in this term before"
+    leader = rig.elect()
+    again = RequestVote(term=rig.voter(wiped).role.term, last_log_index=999, last_log_term=999)
+    rig.inject(rig.ids[rig.ids[0] == leader], wiped, Message(request_vote=again))
+    assert rig.voter(wiped)._journal.voted_for == leader, "it may have voted in this term before"
     assert rig.is_converged()
     rig.check_acknowledged()
 
