@@ -27,7 +27,10 @@ class _Followed:
 
 
 class FollowerSession:
-    """`wake` is called when `next_frame` has something; `retry_later(key)` asks for `subscribe` after a while."""
+    """`wake` is called when `next_frame` or `take_unsynced` has something.
+
+    `retry_later(key)` asks for `follow` after a while.
+    """
 
     def __init__(
         self,
@@ -112,6 +115,8 @@ class FollowerSession:
             position += length
         for refusal in header.refusals:
             self._on_refusal(refusal)
+        if self._acknowledge or self._unsynced:
+            self._wake()
 
     def next_frame(self) -> bytes | None:
         """The next frame to send; None when nothing is due."""

@@ -129,8 +129,6 @@ class _Link:
         try:
             while True:
                 session.on_frame(await stream.recv())
-                if session.has_unsynced:
-                    self._wake.set()
         except StreamBroken as error:
             reason = str(error)
         except (FrameError, KafkaError) as error:

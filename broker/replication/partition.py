@@ -390,7 +390,7 @@ class Partition:
             return role.proposal
         committed = role.isr
         pending: PendingExpand | PendingShrink
-        joining = self._joining(role, committed, joinable)
+        joining = self._joining(role, committed, joinable, now_ms)
         if joining is not None:
             pending = PendingExpand(committed=committed, joining=joining)
         else:
@@ -411,10 +411,15 @@ class Partition:
         )
         return role.proposal
 
-    def _joining(self, role: LeaderRole, committed: CommittedIsr, joinable: Callable[[int, int], bool]) -> int | None:
+    def _joining(
+        self, role: LeaderRole, committed: CommittedIsr, joinable: Callable[[int, int], bool], now_ms: int
+    ) -> int | None:
+        limit = now_ms - self.config.replica_lag_time_max_ms
         for broker, progress in role.followers.items():
             if (
                 broker not in committed.isr
+                # Differs from Kafka: one that would have to leave again at once does not join.
+                and progress.caught_up_ms >= limit
                 and may_join(progress.end_offset, self.high_watermark, role.epoch_start_offset)
                 and joinable(broker, progress.broker_epoch)
             ):

@@ -71,7 +71,7 @@ def content(partition: Partition) -> bytes:
 
 
 class Stream:
-    """The two sessions between a leader and one follower. Nothing moves until `pump`."""
+    """The two sessions between a leader and one follower. Nothing moves until `pump`, and then only who was woken."""
 
     def __init__(
         self,
@@ -83,6 +83,7 @@ class Stream:
         in_flight_bytes: int = 1 << 20,
     ) -> None:
         self.now_ms = 0
+        self.leader_awake = self.follower_awake = True
         self.retries: list[TopicIdPartition] = []
         self.follower = follower
         self.leader_session = LeaderSession(
@@ -90,14 +91,14 @@ class Stream:
             broker_epoch=100 + follower_id,
             find=lambda key: leader if key == leader.key else None,
             limits=SessionLimits(frame_bytes=1 << 16, in_flight_bytes=in_flight_bytes),
-            wake=lambda: None,
-            wake_later=lambda: None,
+            wake=self._wake_leader,
+            wake_later=self._wake_leader,
         )
         self.follower_session = FollowerSession(
             leader_id=leader_id,
             broker_id=follower_id,
             broker_epoch=100 + follower_id,
-            wake=lambda: None,
+            wake=self._wake_follower,
             retry_later=self.retries.append,
         )
 
@@ -124,7 +125,16 @@ class Stream:
     def pump(self) -> None:
         """Carry frames until both sides are silent."""
         for _ in range(10_000):
-            moved = self.to_leader()
-            if not (self.to_follower() or moved):
+            if not (self.leader_awake or self.follower_awake):
                 return
+            if self.follower_awake:
+                self.follower_awake = self.to_leader()
+            if self.leader_awake:
+                self.leader_awake = self.to_follower()
         raise AssertionError("the two sides never fall silent")
+
+    def _wake_leader(self) -> None:
+        self.leader_awake = True
+
+    def _wake_follower(self) -> None:
+        self.follower_awake = True

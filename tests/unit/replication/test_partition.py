@@ -152,6 +152,17 @@ def test_a_laggard_leaves_the_isr_only_when_the_controller_says_so(tmp_path: Pat
     assert partition.high_watermark == 1
 
 
+def test_a_follower_that_holds_what_is_committed_but_lags_does_not_join(tmp_path: Path) -> None:
+    """It would have to leave again at once."""
+    partition = leader(tmp_path, isr=(1, 2))
+    partition.append(records("a"), ACKS_ALL, WALL_MS)
+    partition.on_follower_end_offset(3, 103, 0, now_ms=1)
+    partition.on_follower_end_offset(2, 102, 0, now_ms=1)
+    partition.on_follower_end_offset(2, 102, 1, now_ms=1000)
+    assert partition.high_watermark == 1
+    assert partition.decide_isr(1001, everybody, EPOCHS) is None
+
+
 def test_a_follower_that_caught_up_joins_and_is_waited_for_from_the_proposal_on(tmp_path: Path) -> None:
     """KIP-497: the maximal ISR."""
     partition = leader(tmp_path, isr=(1, 2))
