@@ -62,7 +62,7 @@ class FlushPlan:
     folders: tuple[str, ...]
     #: Changes to files and names that the plan covers.
     changes: int
-    #: Truncations before the plan was made.
+    #: Truncations before the plan was made; a plan of an earlier one says nothing about the log as it is.
     generation: int
 
 
@@ -570,7 +570,7 @@ class PartitionLog:
         )
 
     def mark_flushed(self, plan: FlushPlan) -> bool:
-        """Everything in `plan` was synced. False, and nothing changes, when the log was truncated since it was made."""
+        """Everything in `plan` was synced. False, and nothing changes, when the log was truncated or closed since."""
         self._end_flush()
         if plan.generation != self._generation:
             return False
@@ -607,6 +607,8 @@ class PartitionLog:
 
     def close(self) -> None:
         """Close the files, whether or not a closing plan was carried out; those of a plan under way when it ends."""
+        self._generation += 1
+        self._unsynced.clear()
         for segment in self._segments:
             self._close_file(segment)
 

@@ -1,5 +1,6 @@
 """What a partition's log appends, it gives back; what it refuses, it does not keep."""
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,6 +131,31 @@ def test_append_time_is_the_brokers(broker: Broker) -> None:
     info = broker.log.append_as_leader(plain(b"a", timestamp=5), 0, NOW)
     assert info.log_append_time == NOW
     assert [record.timestamp for record in records_of(read_bytes(broker.log))] == [NOW]
+
+
+@pytest.mark.parametrize("appender", ["leader", "follower"])
+def test_a_write_that_fails_half_way_leaves_the_log_as_it_was(tmp_path: Path, appender: str) -> None:
+    """A full disk shows as a short write first: a limit on the size of files does the same."""
+    broker = Broker(tmp_path, LogConfig())
+    values = fill(broker, 10)
+    size = broker.files(".log")[0].stat().st_size
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, unlimited[1]))
+    try:
+        data = plain(b"does not fit")
+        batch.stamp(data, 10 if appender == "follower" else 0, 0)
+        with pytest.raises(OSError):
+            if appender == "leader":
+                broker.log.append_as_leader(data, 0, NOW)
+            else:
+                broker.log.append_as_follower(data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert broker.files(".log")[0].stat().st_size == size
+    assert broker.log.log_end_offset == 10
+    assert broker.log.append_as_leader(plain(b"fits again"), 0, NOW).base_offset == 10
+    assert read_values(broker.log) == [*values, b"fits again"]
+    assert_derived_state_is_a_rebuild(broker)
 
 
 # --- Rolling
