@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from client.admin import Admin as Admin
     from client.errors import ClientError as ClientError
+    from client.producer import Producer as Producer
 
 #: Of this library, as it introduces itself to brokers (KIP-511); the distribution has the same.
 VERSION = "0.1.0"
@@ -17,6 +18,7 @@ VERSION = "0.1.0"
 _HOMES = {
     "Admin": "client.admin",
     "ClientError": "client.errors",
+    "Producer": "client.producer",
 }
 
 

@@ -204,8 +204,12 @@ class Cluster:
         """Ask for metadata soon, in the background; requests that come together are answered together."""
         self._stale = True
         self._refresh_wanted.set()
+        self.keep_fresh()
+
+    def keep_fresh(self) -> None:
+        """Ask for metadata in the background from now on, whenever it is old or `request_refresh` was called."""
         if self._refresher is None and not self._closed:
-            self._refresher = asyncio.get_running_loop().create_task(self._keep_fresh(), name="metadata refresher")
+            self._refresher = asyncio.get_running_loop().create_task(self._refresh_forever(), name="metadata refresher")
 
     async def refresh(self, deadline: Deadline) -> None:
         """Ask for brokers and all tracked topics now, once. Raises ClientError."""
@@ -260,7 +264,7 @@ class Cluster:
             raise disconnected(f"broker {connection.endpoint}", "it knows no brokers yet")
         return response
 
-    async def _keep_fresh(self) -> None:
+    async def _refresh_forever(self) -> None:
         backoff = self.backoff()
         while True:
             age_left_ms = self._refreshed_ms + self.config.metadata_max_age_ms - self.clock.now_ms()

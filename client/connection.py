@@ -32,6 +32,8 @@ ResponseT = TypeVar("ResponseT", bound=Response)
 IN_FLIGHT_MAX: Final = 1000
 #: Answers up to this size share a buffer and are copied out of it; a larger one is received in its own place.
 _SHARED_BUFFER_SIZE: Final = 64 * 1024
+#: Bytes that may wait for the network before `is_writable` turns false.
+_WRITE_BUFFER_SIZE: Final = 1024 * 1024
 _ERROR_CODE_AT: Final = 4
 _CORRELATION_ID_MASK: Final = 0x7FFFFFFF
 
@@ -65,8 +67,10 @@ class _FrameReceiver(asyncio.BufferedProtocol):
         on_connected: Callable[[asyncio.Transport], None],
         on_frame: Callable[[memoryview], None],
         on_lost: Callable[[str], None],
+        on_writable: Callable[[bool], None],
     ) -> None:
         self._frame_size_max = frame_size_max
+        self._on_writable = on_writable
         self._on_connected = on_connected
         self._on_frame = on_frame
         self._on_lost = on_lost
@@ -88,6 +92,12 @@ class _FrameReceiver(asyncio.BufferedProtocol):
             self._cut()
         except FrameError as error:
             self._on_lost(f"what arrived is not an answer: {error}")
+
+    def pause_writing(self) -> None:
+        self._on_writable(False)
+
+    def resume_writing(self) -> None:
+        self._on_writable(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost(f"the connection was lost: {exc}" if exc else "the broker closed the connection")
@@ -124,6 +134,8 @@ class Connection:
         self._next_correlation_id = 0
         self._transport: asyncio.Transport | None = None
         self._failure: ClientError | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     @classmethod
     async def open(cls, endpoint: Endpoint, settings: ConnectionSettings, clock: Clock) -> "Connection":
@@ -149,6 +161,15 @@ class Connection:
     @property
     def is_open(self) -> bool:
         return self._failure is None
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether what was sent has left, but for a megabyte at most."""
+        return self._writable.is_set()
+
+    async def drained(self) -> None:
+        """Wait until `is_writable`, or until the connection is closed."""
+        await self._writable.wait()
 
     @property
     def in_flight(self) -> int:
@@ -244,12 +265,21 @@ class Connection:
             raise disconnected(self._subject, f"it cannot be reached: {_os_reason(error)}") from error
 
     def _receiver(self) -> _FrameReceiver:
-        return _FrameReceiver(self._settings.frame_size_max, self._on_connected, self._on_frame, self._fail)
+        return _FrameReceiver(
+            self._settings.frame_size_max, self._on_connected, self._on_frame, self._fail, self._on_writable
+        )
 
     def _on_connected(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER_SIZE)
         if self._failure is not None:
             transport.abort()
+
+    def _on_writable(self, is_writable: bool) -> None:
+        if is_writable:
+            self._writable.set()
+        else:
+            self._writable.clear()
 
     async def _negotiate(self) -> None:
         """Ask for the broker's versions. One that does not know our version of the question says so in version 0."""
@@ -307,6 +337,7 @@ class Connection:
         if self._failure is not None:
             return
         self._failure = disconnected(self._subject, reason)
+        self._writable.set()
         if self._transport is not None:
             self._transport.abort()
         while self._in_flight:

@@ -140,8 +140,8 @@ _TEXTS: Final[dict[ErrorCode, tuple[str, str]]] = {
     ErrorCode.UNKNOWN_TOPIC_ID: ("the topic was deleted, and perhaps created again", "look the topic up again"),
 }
 
-#: Brokers send a sentence with these that says nothing to a person.
-_KNOWN_BETTER: Final = frozenset({ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID})
+#: How a sentence of Kafka's brokers begins that stands for "unknown topic" and does not say so.
+_SAYS_NOTHING: Final = "This server does not host this topic"
 
 
 def error_code(number: int) -> ErrorCode:
@@ -156,7 +156,9 @@ def failure(number: int, subject: str = "", detail: str | None = None) -> Client
     """The exception for an error code of a response; `detail` is the sentence that the broker sent with it, if any."""
     code = error_code(number)
     meaning, advice = _TEXTS.get(code, ("", ""))
-    told = detail.strip().rstrip(".") if detail and code not in _KNOWN_BETTER else ""
+    told = (detail or "").strip().rstrip(".")
+    if told.startswith(_SAYS_NOTHING):
+        told = ""
     message = told or meaning
     if code != number:
         message = f"{message} (error code {number})"

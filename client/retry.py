@@ -11,6 +11,7 @@ from cluster.seams import Clock, Rng
 
 _GROWTH: Final = 2.0
 _JITTER: Final = 0.2
+_DOUBLINGS_MAX: Final = 30
 
 #: What a client knew about brokers and leaders is out of date.
 STALE_METADATA: Final = frozenset(
@@ -77,23 +78,31 @@ class Deadline:
         return max(1, min(timeout_ms, self.remaining_ms()))
 
 
-class Backoff:
-    """Growing pauses between attempts, each up to a fifth shorter or longer so that clients do not march in step."""
+def pause_ms(attempts: int, initial_ms: int, max_ms: int, chance: float) -> float:
+    """How long to wait after so many failed attempts: doubling, and up to a fifth shorter or longer.
 
-    __slots__ = ("_initial_ms", "_max_ms", "_next_ms", "_rng")
+    `chance` is in [0, 1); it keeps clients from marching in step.
+    """
+    grown_ms = min(initial_ms * _GROWTH ** min(attempts - 1, _DOUBLINGS_MAX), max_ms)
+    return grown_ms * (1 - _JITTER + 2 * _JITTER * chance)
+
+
+class Backoff:
+    """The pauses between the attempts of one operation."""
+
+    __slots__ = ("_attempts", "_initial_ms", "_max_ms", "_rng")
 
     def __init__(self, initial_ms: int, max_ms: int, rng: Rng) -> None:
-        self._initial_ms = min(initial_ms, max_ms)
+        self._initial_ms = initial_ms
         self._max_ms = max_ms
         self._rng = rng
-        self._next_ms = float(self._initial_ms)
+        self._attempts = 0
 
     def next_ms(self) -> float:
-        """How long to wait now, in milliseconds."""
-        delay_ms = self._next_ms
-        self._next_ms = min(delay_ms * _GROWTH, float(self._max_ms))
-        return delay_ms * (1 - _JITTER + 2 * _JITTER * self._rng.random())
+        """How long to wait now."""
+        self._attempts += 1
+        return pause_ms(self._attempts, self._initial_ms, self._max_ms, self._rng.random())
 
     def reset(self) -> None:
         """After a success."""
-        self._next_ms = float(self._initial_ms)
+        self._attempts = 0
