@@ -2,6 +2,7 @@
 
 import resource
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -139,16 +140,16 @@ def test_a_write_that_fails_half_way_leaves_the_log_as_it_was(tmp_path: Path, ap
     broker = Broker(tmp_path, LogConfig())
     values = fill(broker, 10)
     size = broker.files(".log")[0].stat().st_size
+    data = plain(b"does not fit")
+    append = partial(broker.log.append_as_leader, data, 0, NOW)
+    if appender == "follower":
+        batch.stamp(data, 10, 0)
+        append = partial(broker.log.append_as_follower, data)
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, unlimited[1]))
     try:
-        data = plain(b"does not fit")
-        batch.stamp(data, 10 if appender == "follower" else 0, 0)
         with pytest.raises(OSError):
-            if appender == "leader":
-                broker.log.append_as_leader(data, 0, NOW)
-            else:
-                broker.log.append_as_follower(data)
+            append()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     assert broker.files(".log")[0].stat().st_size == size
