@@ -6,7 +6,6 @@ unclean stop they are rebuilt anyway; those of sealed segments are searched in t
 Source: Kafka's index files: (relative offset i32, position i32) and (timestamp i64, relative offset i32), big endian.
 """
 
-from itertools import pairwise
 from struct import Struct
 from typing import Final, Protocol
 
@@ -51,11 +50,6 @@ class MemoryEntries:
         """Keep the first `count` entries."""
         del self._content[count * self._size :]
 
-    def sound(self) -> bool:
-        """Whether the first parts grow and the second ones do not fall."""
-        pairs = list(self._layout.iter_unpack(self._content))
-        return all(before[0] < after[0] and before[1] <= after[1] for before, after in pairwise(pairs))
-
 
 class FileEntries:
     """Entries of an index that no longer grows, read where they are needed."""
@@ -79,18 +73,6 @@ def floor_by_first(entries: Entries, value: int) -> int:
     while low < high:
         middle = (low + high) >> 1
         if entries[middle][0] <= value:
-            low = middle + 1
-        else:
-            high = middle
-    return low - 1
-
-
-def floor_by_second(entries: Entries, value: int) -> int:
-    """The number of the last entry whose second part is at most `value`, or -1."""
-    low, high = 0, len(entries)
-    while low < high:
-        middle = (low + high) >> 1
-        if entries[middle][1] <= value:
             low = middle + 1
         else:
             high = middle

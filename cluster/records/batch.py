@@ -38,7 +38,6 @@ TRANSACTIONAL_BIT: Final = 0x10
 CONTROL_BIT: Final = 0x20
 DELETE_HORIZON_BIT: Final = 0x40
 
-_BASE_OFFSET_AND_LENGTH: Final = Struct(">qi")
 _BASE_OFFSET: Final = Struct(">q")
 _LEADER_EPOCH: Final = Struct(">i")
 _CRC: Final = Struct(">I")
@@ -159,17 +158,6 @@ def iterate_batches(buffer: Buffer) -> Iterator[tuple[int, BatchHeader]]:
         header = parse_header(buffer, position)
         yield position, header
         position += header.batch_length + LOG_OVERHEAD
-
-
-def split_size(buffer: Buffer, position: int = 0) -> tuple[int, int] | None:
-    """(base offset, size in bytes) of the batch at `position`, or None when fewer than 12 bytes are left.
-
-    The cheapest step over a batch; neither number has been checked.
-    """
-    if len(buffer) - position < LOG_OVERHEAD:
-        return None
-    base_offset, batch_length = _BASE_OFFSET_AND_LENGTH.unpack_from(buffer, position)
-    return base_offset, batch_length + LOG_OVERHEAD
 
 
 def checksum_matches(buffer: Buffer, header: BatchHeader, position: int = 0) -> bool:
