@@ -34,12 +34,11 @@ from cluster.metadata.messages import (
     SubmitResponse,
     WatchChunk,
     WatchRequest,
-    WatchUpdate,
 )
-from cluster.metadata.records import Listener, MetadataEntry
+from cluster.metadata.records import Listener
 from cluster.metadata.results import AppliedCommand, CommandFailed
 from cluster.metadata.serde import codec
-from cluster.metadata.snapshot import MetadataSnapshot, image_of
+from cluster.metadata.updates import image_after
 from cluster.seams import Clock, Net, Rng, Spawner, Stream, StreamBroken, Task, Unavailable
 
 log = logging.getLogger(__name__)
@@ -393,34 +392,55 @@ class ControllerLink:
 
     async def _beat(self, stream: Stream) -> None:
         """Exchange heartbeats until the stream breaks or the broker must register again."""
-        while True:
-            heartbeat = Heartbeat(
-                broker_id=self._identity.broker_id,
-                incarnation_id=self._identity.incarnation_id,
-                broker_epoch=self._broker_epoch,
-                applied_offset=self._image.offset,
-                wants_shutdown=self._wants_shutdown,
-            )
-            timer = self._clock.call_later_ms(self._settings.answer_timeout_ms, stream.abort)
-            try:
-                await stream.send(codec(Heartbeat).encode(heartbeat))
-                answer = codec(HeartbeatAnswer).decode(await stream.recv())
-            finally:
-                timer.cancel()
-            if not answer.registered:
-                log.warning("broker %d is not registered with epoch %d", heartbeat.broker_id, self._broker_epoch)
-                self._broker_epoch = -1
-                return
-            if answer.shutdown_allowed:
-                self._shutdown_allowed = True
-                self._changed.ring()
+        incoming = self._incoming(stream)
+        try:
+            while True:
+                heartbeat = self._heartbeat()
+                timer = self._clock.call_later_ms(self._settings.answer_timeout_ms, stream.abort)
+                try:
+                    await stream.send(codec(Heartbeat).encode(heartbeat))
+                    answer = codec(HeartbeatAnswer).decode(await incoming)
+                finally:
+                    timer.cancel()
+                incoming = self._incoming(stream)
+                if not answer.registered:
+                    log.warning("broker %d is not registered with epoch %d", heartbeat.broker_id, self._broker_epoch)
+                    self._broker_epoch = -1
+                    return
+                if answer.shutdown_allowed:
+                    self._shutdown_allowed = True
+                    self._changed.ring()
+                await self._wait_for_news(heartbeat, incoming)
+        finally:
+            incoming.cancel()
+            await asyncio.wait([incoming])
+            if not incoming.cancelled():
+                incoming.exception()
 
-            def is_news(sent: Heartbeat = heartbeat) -> bool:
-                return (self._image.offset, self._wants_shutdown) != (sent.applied_offset, sent.wants_shutdown)
+    def _incoming(self, stream: Stream) -> "asyncio.Task[bytes]":
+        """The next message, asked for early: so a session that breaks between heartbeats is noticed at once."""
+        incoming = asyncio.ensure_future(stream.recv())
+        incoming.add_done_callback(lambda _: self._changed.ring())
+        return incoming
 
-            in_a_hurry = self._wants_shutdown and not self._shutdown_allowed
-            interval_ms = self._settings.heartbeat_interval_ms
-            await self._wait_until(is_news, interval_ms // 5 if in_a_hurry else interval_ms)
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            broker_id=self._identity.broker_id,
+            incarnation_id=self._identity.incarnation_id,
+            broker_epoch=self._broker_epoch,
+            applied_offset=self._image.offset,
+            wants_shutdown=self._wants_shutdown,
+        )
+
+    async def _wait_for_news(self, sent: Heartbeat, incoming: "asyncio.Task[bytes]") -> None:
+        """Return when the next heartbeat is due: the interval is over, or there is something new to say or to hear."""
+        in_a_hurry = self._wants_shutdown and not self._shutdown_allowed
+        interval_ms = self._settings.heartbeat_interval_ms
+        await self._wait_until(
+            lambda: incoming.done() or self._heartbeat() != sent, interval_ms // 5 if in_a_hurry else interval_ms
+        )
+        if incoming.done():
+            incoming.result()
 
     async def _register(self) -> None:
         """Register this incarnation. Raises KafkaError when that cannot succeed, which ends the process."""
@@ -459,8 +479,11 @@ class ControllerLink:
                 self._watch = (controller_id, stream)
                 await stream.send(codec(WatchRequest).encode(WatchRequest(offset=self._image.offset)))
                 while True:
-                    self._advance(await _next_image(stream, self._image))
-            except (Unavailable, StreamBroken, _Malformed) as error:
+                    self._advance(await _receive_update(stream))
+            except Unavailable as error:
+                log.info("no watch on controller %d: %s", controller_id, error)
+                self._forget(controller_id)
+            except (StreamBroken, _Malformed) as error:
                 log.info("watch on controller %d ended: %s", controller_id, error)
             finally:
                 if self._watch is not None:
@@ -468,8 +491,13 @@ class ControllerLink:
                     self._watch = None
             await self._clock.sleep_ms(self._backoff_ms(0))
 
-    def _advance(self, image: MetadataImage) -> None:
+    def _advance(self, data: bytes) -> None:
+        """Fold an encoded WatchUpdate."""
         old = self._image
+        try:
+            image = image_after(old, data)
+        except ValueError as error:
+            raise _Malformed(str(error)) from None
         if image is not old:
             self._image = image
             self._on_image(image, old)
@@ -501,27 +529,18 @@ class _Malformed(Exception):
     """A controller sent what is no update."""
 
 
-async def _next_image(stream: Stream, image: MetadataImage) -> MetadataImage:
-    """The image after the next update of a watch; `image` itself if the update holds nothing new."""
+async def _receive_update(stream: Stream) -> bytes:
+    """The next encoded WatchUpdate, put together from its chunks."""
     pieces: list[bytes] = []
     size = 0
-    try:
-        while True:
+    while True:
+        try:
             chunk = codec(WatchChunk).decode(await stream.recv())
-            size += len(chunk.data)
-            if size > UPDATE_BYTES_MAX:
-                raise ValueError(f"an update of more than {UPDATE_BYTES_MAX} bytes")
-            pieces.append(chunk.data)
-            if chunk.last:
-                break
-        update = codec(WatchUpdate).decode(b"".join(pieces))
-        if update.snapshot is not None:
-            snapshot = image_of(codec(MetadataSnapshot).decode(update.snapshot))
-            image = snapshot if snapshot.offset > image.offset else image
-        entries = [codec(MetadataEntry).decode(encoded) for encoded in update.entries]
-    except ValueError as error:
-        raise _Malformed(str(error)) from None
-    for entry in entries:
-        if entry.offset > image.offset:
-            image = image.apply([item.record for item in entry.records], entry.offset, entry.controller_epoch)
-    return image
+        except ValueError as error:
+            raise _Malformed(str(error)) from None
+        size += len(chunk.data)
+        if size > UPDATE_BYTES_MAX:
+            raise _Malformed(f"an update of more than {UPDATE_BYTES_MAX} bytes")
+        pieces.append(chunk.data)
+        if chunk.last:
+            return b"".join(pieces)

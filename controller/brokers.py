@@ -25,12 +25,14 @@ from cluster.metadata.records import (
     BrokerRegistrationChangeRecord,
     CausedRecord,
     ClusterRecord,
+    ConfigRecord,
     FeatureLevelRecord,
     RegisterBrokerRecord,
+    ResourceType,
     UnregisterBrokerRecord,
 )
 from cluster.metadata.results import BrokerRegistered, Done, ShutdownProgress
-from controller.decision import Context, Decision, apply_records, caused, current_broker, refuse
+from controller.decision import MIN_INSYNC_REPLICAS, Context, Decision, apply_records, caused, current_broker, refuse
 from controller.elections import (
     FENCED,
     NOT_REGISTERED,
@@ -63,10 +65,19 @@ def decide_bootstrap(context: Context, command: Bootstrap) -> Decision:
     if not supported_by_software(command.feature_level):
         return refuse(ErrorCode.INVALID_REQUEST, f"{BLUMFELD_VERSION} has no level {command.feature_level}")
     event = "the cluster was founded"
+    # Brokers hold back the high watermark, and the controller keeps eligible leaders, by the same number of replicas:
+    # two ideas of it would lose records. So it becomes the cluster's, and is a node's static affair no more (KIP-966).
+    min_insync = ConfigRecord(
+        resource_type=ResourceType.BROKER,
+        resource_name="",
+        key=MIN_INSYNC_REPLICAS,
+        value=str(context.stamp.min_insync_replicas),
+    )
     return Decision(
         records=(
             caused(ClusterRecord(cluster_id=command.cluster_id), event),
             caused(FeatureLevelRecord(name=BLUMFELD_VERSION, level=command.feature_level), event),
+            caused(min_insync, event, "the founding controller's configuration becomes the cluster's"),
         )
     )
 
@@ -147,8 +158,10 @@ def decide_fence(context: Context, command: FenceBroker) -> Decision:
 def decide_controlled_shutdown(context: Context, command: BeginControlledShutdown) -> Decision:
     """The broker leaves every ISR in which somebody else can go on, and thereby the leadership (KIP-841).
 
-    It keeps leading where nobody else can. Repeating the command tries these again.
+    Repeating the command tries again what could not move.
     """
+    # Differs from Kafka: where nobody else can lead, the broker goes on leading until it stops, and hands over to the
+    # first replica that catches up; Kafka leaves such a partition without a leader at once.
     broker = current_broker(context, command.broker_id, command.broker_epoch)
     if isinstance(broker, Decision):
         return broker

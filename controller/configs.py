@@ -117,7 +117,9 @@ def _decide(context: Context, requests: Sequence[tuple[ConfigKey, _Steps | _Whol
                 raise KafkaError(ErrorCode.INVALID_REQUEST, "the resource is in the request twice")
             _check_resource(context.image, kind, name)
             old = context.image.configs.get((kind, name), {})
-            records += _difference(kind, name, old, request.values(kind, old))
+            new = request.values(kind, old)
+            _check_min_insync(kind, name, old, new)
+            records += _difference(kind, name, old, new)
         except KafkaError as error:
             result = AlteredConfigs(
                 resource_type=kind, resource_name=name, error_code=error.code, error_message=error.message
@@ -137,6 +139,21 @@ def _check_resource(image: MetadataImage, kind: ResourceType, name: str) -> None
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no topic {name[:250]}")
     elif name and not (name.isascii() and name.isdigit() and len(name) < 11 and int(name) in image.brokers):
         raise KafkaError(ErrorCode.BROKER_ID_NOT_REGISTERED, f"there is no broker {name[:20]!r}")
+
+
+def _check_min_insync(kind: ResourceType, name: str, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    """Brokers and controller must agree on the default: it is set for all brokers and never unset (KIP-966)."""
+    if kind is not ResourceType.BROKER:
+        return
+    if name and MIN_INSYNC_REPLICAS in new:
+        raise KafkaError(
+            ErrorCode.INVALID_CONFIG,
+            f"{MIN_INSYNC_REPLICAS} is the same on all brokers: set it on the default of all brokers, or on topics",
+        )
+    if not name and MIN_INSYNC_REPLICAS in old and MIN_INSYNC_REPLICAS not in new:
+        raise KafkaError(
+            ErrorCode.INVALID_CONFIG, f"{MIN_INSYNC_REPLICAS} of all brokers can be changed, but not be removed"
+        )
 
 
 def _difference(kind: ResourceType, name: str, old: Mapping[str, str], new: Mapping[str, str]) -> list[CausedRecord]:

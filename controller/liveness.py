@@ -192,7 +192,7 @@ class Liveness:
             return []
         if found is not None:
             return self._fence(watched, f"{watched.suspicion} and another incarnation answers at its address", now_ms)
-        if watched.session is not None:
+        if watched.session is not None or self._is_late(now_ms):
             return []
         return self._fence(watched, f"{watched.suspicion} and the probe found nobody", now_ms)
 
@@ -207,11 +207,11 @@ class Liveness:
         if not self._active:
             return []
         timeout_ms = self._settings.session_timeout_ms
-        late_ms = now_ms - self._ticked_ms - self._settings.tick_ms
+        is_late = self._is_late(now_ms)
         self._ticked_ms = now_ms
         effects: list[Effect] = []
         for _, watched in sorted(self._watched.items()):
-            if late_ms > timeout_ms // 2:
+            if is_late:
                 watched.lease_until_ms = max(watched.lease_until_ms, now_ms + timeout_ms)
             if watched.broker.fenced:
                 continue
@@ -227,6 +227,10 @@ class Liveness:
         """What every unfenced broker has applied; None when there is no such broker."""
         offsets = [watched.applied_offset for watched in self._watched.values() if not watched.broker.fenced]
         return min(offsets, default=None)
+
+    def _is_late(self, now_ms: int) -> bool:
+        """Whether this process stood still for so long that what it did not hear means nothing."""
+        return now_ms - self._ticked_ms - self._settings.tick_ms > self._settings.session_timeout_ms // 2
 
     def _current(self, heartbeat: Heartbeat) -> _Watched | None:
         watched = self._watched.get(heartbeat.broker_id)

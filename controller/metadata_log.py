@@ -1,8 +1,8 @@
 """The latest entries of the metadata, for brokers that watch and for people who ask why.
 
-Owns a bounded history in memory: encoded entries for watchers, decoded ones for questions. Whoever holds less than the
-history gets a snapshot instead. A watcher has no queue: it is sent what it lacks whenever its stream takes more, so
-that a slow one costs nothing but its own time, and is cut off when its stream takes nothing for too long.
+Owns a bounded history in memory. Whoever holds less than the history gets a snapshot instead. An entry is encoded
+once, when the first watcher needs it. A watcher has no queue: it is sent what it lacks whenever its stream takes more,
+so that a slow one costs nothing but its own time, and is cut off when its stream takes nothing for too long.
 """
 
 import asyncio
@@ -38,9 +38,8 @@ from cluster.seams import Clock, Stream, StreamBroken
 
 log = logging.getLogger(__name__)
 
-ENCODED_BYTES_MAX = 8 * 2**20
+#: What the history holds; the newest entry is always there, however many records it has.
 ENTRIES_MAX = 10_000
-#: Decoded records kept for questions.
 RECORDS_MAX = 20_000
 #: Entries are gathered into one update up to about this size.
 UPDATE_BYTES = 2**20
@@ -54,18 +53,32 @@ _UPDATE = codec(WatchUpdate)
 _CHUNK = codec(WatchChunk)
 
 
+class _Held:
+    """An entry of the history."""
+
+    __slots__ = ("_encoded", "entry")
+
+    def __init__(self, entry: MetadataEntry) -> None:
+        self.entry = entry
+        self._encoded: bytes | None = None
+
+    @property
+    def encoded(self) -> bytes:
+        if self._encoded is None:
+            self._encoded = _ENTRY.encode(self.entry)
+        return self._encoded
+
+
 class MetadataLog:
     """Filled by the machine, read by watchers. One event loop."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._image = MetadataImage()
-        #: Offset and encoding of the latest entries, in order; with all entries above `_base_offset`.
-        self._encoded: deque[tuple[int, bytes]] = deque()
-        self._encoded_bytes = 0
-        self._base_offset = -1
-        self._entries: deque[MetadataEntry] = deque()
+        #: All entries above `_base_offset`, in order.
+        self._history: deque[_Held] = deque()
         self._record_count = 0
+        self._base_offset = -1
         self._changed: asyncio.Future[None] | None = None
         self._snapshot: tuple[int, bytes] | None = None
         self._watchers = 0
@@ -75,26 +88,20 @@ class MetadataLog:
         return self._image
 
     def on_entry(self, entry: MetadataEntry, image: MetadataImage) -> None:
-        encoded = _ENTRY.encode(entry)
-        self._encoded.append((entry.offset, encoded))
-        self._encoded_bytes += len(encoded)
-        while len(self._encoded) > 1 and (len(self._encoded) > ENTRIES_MAX or self._encoded_bytes > ENCODED_BYTES_MAX):
-            self._base_offset, dropped = self._encoded.popleft()
-            self._encoded_bytes -= len(dropped)
-        self._entries.append(entry)
+        self._history.append(_Held(entry))
         self._record_count += len(entry.records)
-        while len(self._entries) > 1 and self._record_count > RECORDS_MAX:
-            self._record_count -= len(self._entries.popleft().records)
+        while len(self._history) > 1 and (len(self._history) > ENTRIES_MAX or self._record_count > RECORDS_MAX):
+            dropped = self._history.popleft().entry
+            self._base_offset = dropped.offset
+            self._record_count -= len(dropped.records)
         self._image = image
         self._wake()
 
     def on_snapshot(self, image: MetadataImage) -> None:
         """History that was replaced by a snapshot is gone."""
-        self._encoded.clear()
-        self._encoded_bytes = 0
-        self._base_offset = image.offset
-        self._entries.clear()
+        self._history.clear()
         self._record_count = 0
+        self._base_offset = image.offset
         self._image = image
         self._wake()
 
@@ -108,18 +115,18 @@ class MetadataLog:
         if offset < self._base_offset:
             return self._image.offset, WatchUpdate(snapshot=self._encoded_snapshot())
         lacking = 0
-        for held, _ in reversed(self._encoded):
-            if held <= offset:
+        for held in reversed(self._history):
+            if held.entry.offset <= offset:
                 break
             lacking += 1
         entries: list[bytes] = []
         size = 0
-        for held, encoded in islice(self._encoded, len(self._encoded) - lacking, None):
-            if entries and size + len(encoded) > UPDATE_BYTES:
+        for held in islice(self._history, len(self._history) - lacking, None):
+            if entries and size + len(held.encoded) > UPDATE_BYTES:
                 break
-            entries.append(encoded)
-            size += len(encoded)
-            offset = held
+            entries.append(held.encoded)
+            size += len(held.encoded)
+            offset = held.entry.offset
         return offset, WatchUpdate(entries=tuple(entries))
 
     async def serve_watch(self, peer: str, stream: Stream) -> None:
@@ -151,7 +158,8 @@ class MetadataLog:
         current = self._image.topic_ids.get(request.topic)
         topic_ids = {current} if current is not None else set()
         items: list[HistoryItem] = []
-        for entry in self._entries:
+        for held in self._history:
+            entry = held.entry
             for change in entry.records:
                 record = change.record
                 if isinstance(record, TopicRecord) and record.name == request.topic:

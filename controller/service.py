@@ -184,6 +184,9 @@ class ControllerService:
             return SubmitResponse(outcome=OutcomeUnknown())
         except TooManyInFlight:
             return SubmitResponse(outcome=Overloaded())
+        result = applied.result
+        if isinstance(result, CommandFailed) and result.error_code is ErrorCode.UNKNOWN_SERVER_ERROR:
+            log.error("a programming error refuses a command, and nothing was changed: %s", result.message)
         if request.wait_applied_ms > 0:
             await self._sessions.wait_applied(applied.offset, min(request.wait_applied_ms, WAIT_APPLIED_MS_MAX))
         return SubmitResponse(outcome=applied)

@@ -89,6 +89,9 @@ class Sessions:
                 heartbeat = _HEARTBEAT.decode(await stream.recv())
                 if session not in self._streams:
                     break
+                if peer != f"broker-{heartbeat.broker_id}":
+                    log.warning("session of %s is cut off: it speaks for broker %d", peer, heartbeat.broker_id)
+                    break
                 broker_id = heartbeat.broker_id
                 self._run(self._liveness.on_heartbeat(session, heartbeat, self._clock.now_ms()))
                 self._release_waiters()

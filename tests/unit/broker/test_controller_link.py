@@ -10,8 +10,11 @@ from cluster.errors import ErrorCode, KafkaError
 from cluster.ids import Endpoint, Uuid
 from cluster.metadata.commands import CreateTopics, NewTopic, UnregisterBroker
 from cluster.metadata.image import MetadataImage
+from cluster.metadata.messages import SESSION, Heartbeat
 from cluster.metadata.records import NO_LEADER, Listener
 from cluster.metadata.results import TopicsCreated
+from cluster.metadata.serde import codec
+from cluster.seams import StreamBroken
 from tests.unit.controller.controllers import VOTERS, Controllers
 from tests.unit.controller.fakes import FakeNet, SeededRng, Spawner, run
 
@@ -211,7 +214,7 @@ def test_a_controller_that_lost_its_leadership_sends_brokers_on() -> None:
     async def scenario(controllers: Controllers) -> None:
         brokers = await _three(controllers)
         controllers.group.elect(102)
-        await controllers.until(lambda: all(broker.link.controller_id == 102 for broker in brokers), 500)
+        await controllers.until(lambda: all(broker.link.controller_id == 102 for broker in brokers), 100)
         await brokers[1].create("t")
         for broker in brokers:
             await broker.kill()
@@ -340,6 +343,26 @@ def test_a_controlled_shutdown_moves_leaders_first_and_is_no_failure() -> None:
         again = await Broker(controllers, leader, life=2, previous_epoch=broker.link.broker_epoch).start()
         assert await again.link.wait_unfenced(1000)
         for each in (again, *brokers):
+            await each.kill()
+
+    story(scenario)
+
+
+def test_nobody_speaks_for_another_broker() -> None:
+    async def scenario(controllers: Controllers) -> None:
+        (broker, *others) = await _three(controllers)
+        stranger = FakeNet(controllers.hub, "broker-2")
+        stream = await stranger.open(VOTERS[100], SESSION, 100)
+        heartbeat = Heartbeat(
+            broker_id=1,
+            incarnation_id=controllers.image.brokers[1].incarnation_id,
+            broker_epoch=broker.link.broker_epoch,
+            applied_offset=0,
+        )
+        await stream.send(codec(Heartbeat).encode(heartbeat))
+        with pytest.raises(StreamBroken):
+            await stream.recv()
+        for each in (broker, *others):
             await each.kill()
 
     story(scenario)

@@ -117,8 +117,20 @@ def test_brokers_have_dynamic_keys_for_one_and_for_all() -> None:
     broker = ResourceType.BROKER
     assert _run(world, _steps("", _change("num.partitions", SET, "4"), kind=broker)).error_code is ErrorCode.NONE
     assert _run(world, _steps("1", _change("log.retention.ms", SET, "9"), kind=broker)).error_code is ErrorCode.NONE
-    assert world.image.broker_config(1) == {"num.partitions": "4", "log.retention.ms": "9"}
-    assert world.image.broker_config(2) == {"num.partitions": "4"}
+    founding = {"min.insync.replicas": "2"}
+    assert world.image.broker_config(1) == {"num.partitions": "4", "log.retention.ms": "9", **founding}
+    assert world.image.broker_config(2) == {"num.partitions": "4", **founding}
+
+
+def test_min_insync_is_the_same_on_all_brokers_and_always_there() -> None:
+    """Controller and brokers must not differ about when the high watermark stands still (KIP-966)."""
+    world = _world()
+    broker = ResourceType.BROKER
+    key = "min.insync.replicas"
+    assert _run(world, _steps("1", _change(key, SET, "1"), kind=broker)).error_code is ErrorCode.INVALID_CONFIG
+    assert _run(world, _steps("", _change(key, DELETE), kind=broker)).error_code is ErrorCode.INVALID_CONFIG
+    assert _run(world, _steps("", _change(key, SET, "1"), kind=broker)).error_code is ErrorCode.NONE
+    assert world.image.broker_config(1) == {key: "1"}
 
 
 @pytest.mark.parametrize("name", ["9", "x", "-1", "99999999999999999999"])

@@ -169,6 +169,18 @@ def test_a_controller_that_stalled_extends_leases_instead_of_fencing() -> None:
     assert _fences(case.liveness.on_tick(case.now)) == []
 
 
+def test_a_probe_that_failed_while_this_controller_stalled_says_nothing() -> None:
+    case = Case()
+    case.heartbeat(1)
+    case.liveness.on_session_broken(1, 1, case.now)
+    case.now += 30_000
+    assert case.probed(1, None) == []
+    case.tick(30_100)
+    (probe, *_) = case.tick(30_400)
+    assert isinstance(probe, Probe)
+    assert len(_fences(case.probed(1, None))) == 1
+
+
 def test_a_fenced_broker_is_unfenced_when_it_has_caught_up() -> None:
     case = Case()
     case.world.do(registration(3))

@@ -9,7 +9,7 @@ from cluster.metadata.image import MetadataImage
 from cluster.metadata.messages import HistoryRequest, WatchChunk, WatchRequest, WatchUpdate
 from cluster.metadata.records import MetadataEntry, PartitionChangeRecord, ResourceType
 from cluster.metadata.serde import codec
-from cluster.metadata.snapshot import MetadataSnapshot, image_of
+from cluster.metadata.updates import image_after
 from cluster.seams import StreamBroken
 from controller import metadata_log
 from controller.metadata_log import MetadataLog
@@ -31,11 +31,7 @@ def _follow(log: MetadataLog, image: MetadataImage) -> MetadataImage:
     """What a watcher makes of everything that it lacks."""
     while (found := log.update_after(image.offset)) is not None:
         offset, update = found
-        if update.snapshot is not None:
-            image = image_of(codec(MetadataSnapshot).decode(update.snapshot))
-        for encoded in update.entries:
-            entry = codec(MetadataEntry).decode(encoded)
-            image = image.apply([item.record for item in entry.records], entry.offset, entry.controller_epoch)
+        image = image_after(image, codec(WatchUpdate).encode(update))
         assert image.offset == offset
     return image
 
@@ -90,7 +86,6 @@ def test_who_holds_less_than_the_history_gets_a_snapshot() -> None:
 
 def test_the_history_is_bounded_and_what_it_dropped_comes_as_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata_log, "RECORDS_MAX", 100)
-    monkeypatch.setattr(metadata_log, "ENCODED_BYTES_MAX", 10_000)
     world = World()
     world.start(1)
     world.create("t", *[(1,)] * 10)
