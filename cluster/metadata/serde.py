@@ -34,10 +34,11 @@ Read = Callable[[Any], Any]
 class Codec(Generic[T]):
     """Bytes of one class. Equal values give equal bytes."""
 
-    def __init__(self, cls: type[T]) -> None:
-        self._message = GetMessageClass(_descriptor(cls.__name__))
-        self._fill, self._read = _compiled(cls)
-        self._name = cls.__name__
+    def __init__(self, cls: type[T], message_name: str) -> None:
+        descriptor = controller_pb2.DESCRIPTOR.message_types_by_name[message_name]
+        self._message = GetMessageClass(descriptor)
+        self._fill, self._read = _compiled(cls, descriptor)
+        self._name = message_name
 
     def encode(self, value: T) -> bytes:
         """Raises ValueError when a number does not fit its field."""
@@ -62,8 +63,16 @@ def codec(cls: type[T]) -> Codec[T]:
     """The codec of `cls`, compiled at the first call."""
     found = _CODECS.get(cls)
     if found is None:
-        found = _CODECS[cls] = Codec(cls)
+        found = _CODECS[cls] = Codec(cls, cls.__name__)
     return found
+
+
+def part_codec(cls: type[T], whole: type) -> Codec[T]:
+    """A codec that decodes only those fields of `whole` that `cls` has; not for encoding.
+
+    A class inside `cls` may in turn be a part of the one that stands in its place in `whole`.
+    """
+    return Codec(cls, whole.__name__)
 
 
 def snake_case(name: str) -> str:
@@ -71,21 +80,19 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def _descriptor(name: str) -> Descriptor:
-    return controller_pb2.DESCRIPTOR.message_types_by_name[name]
-
-
-def _compiled(cls: type) -> tuple[Fill, Read]:
+def _compiled(cls: type, descriptor: Descriptor | None) -> tuple[Fill, Read]:
     """How to fill and read the message of a class."""
+    assert descriptor is not None, f"{cls.__name__} stands where there is no message"
     if cls not in _COMPILED:
-        _COMPILED[cls] = _compile(cls)
+        _COMPILED[cls] = _compile(cls, descriptor)
     return _COMPILED[cls]
 
 
-def _compile(cls: type) -> tuple[Fill, Read]:
-    descriptor = _descriptor(cls.__name__)
+def _compile(cls: type, descriptor: Descriptor) -> tuple[Fill, Read]:
     hints = get_type_hints(cls)
-    assert set(hints) == set(descriptor.fields_by_name), f"{cls.__name__} and its message differ in their fields"
+    fields = set(descriptor.fields_by_name)
+    is_part = cls.__name__ != descriptor.name
+    assert set(hints) == fields or (is_part and set(hints) < fields), f"{cls.__name__} and {descriptor.name} differ"
     fills: list[Fill] = []
     reads: list[tuple[str, Read]] = []
     for name, hint in hints.items():
@@ -114,7 +121,7 @@ def _field(hint: Any, field: FieldDescriptor) -> tuple[Fill, Read]:
     if get_origin(hint) is tuple:
         return _repeated(get_args(hint)[0], field)
     if _is_value_class(hint):
-        return _nested(field, *_compiled(hint))
+        return _nested(field, *_compiled(hint, field.message_type))
     return _scalar(hint, field)
 
 
@@ -138,7 +145,7 @@ def _optional(hint: Any, field: FieldDescriptor) -> tuple[Fill, Read]:
     if get_origin(hint) is tuple:
         inner_fill, inner_read = _int_list()
     elif _is_value_class(hint):
-        inner_fill, inner_read = _compiled(hint)
+        inner_fill, inner_read = _compiled(hint, field.message_type)
     else:
         return _optional_scalar(hint, field)
 
@@ -195,7 +202,7 @@ def _repeated(hint: Any, field: FieldDescriptor) -> tuple[Fill, Read]:
     if get_origin(hint) is tuple:
         inner_fill, inner_read = _int_list()
     elif _is_value_class(hint):
-        inner_fill, inner_read = _compiled(hint)
+        inner_fill, inner_read = _compiled(hint, field.message_type)
     else:
         return _repeated_scalar(hint, field)
 
@@ -246,8 +253,11 @@ def _union(members: tuple[type, ...], descriptor: Descriptor) -> tuple[Fill, Rea
     assert set(names.values()) == set(descriptor.fields_by_name), f"{descriptor.name} and its union differ"
     kind = oneof.name
     full_name = descriptor.full_name
-    fills = {member: (name, _compiled(member)[0]) for member, name in names.items()}
-    reads = {name: _compiled(member)[1] for member, name in names.items()}
+    compiled = {
+        member: _compiled(member, descriptor.fields_by_name[name].message_type) for member, name in names.items()
+    }
+    fills = {member: (name, compiled[member][0]) for member, name in names.items()}
+    reads = {name: compiled[member][1] for member, name in names.items()}
 
     def fill(message: Any, value: Any) -> None:
         name, inner = fills[type(value)]
