@@ -131,14 +131,12 @@ def resume(node_id: int, folder: Path) -> None:
 @_DIR
 def start(node_id: int, folder: Path) -> None:
     """Start node N again, with the data that it had."""
-    from node.local_cluster import load, start_node
-    from node.up import wait_until_served
+    from node.local_cluster import load
+    from node.up import start_nodes
 
     with _telling(f"node {node_id} cannot start"):
         cluster = load(folder)
-        found = cluster.node(node_id)
-        start_node(found)
-        seconds = wait_until_served(cluster, [found])
+        seconds = start_nodes(cluster, [cluster.node(node_id)])
         cluster.save()
     click.echo(f"node {node_id} started in {seconds:.2f} s")
 

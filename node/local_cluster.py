@@ -152,12 +152,15 @@ def _write_properties(node: LocalNode, values: Mapping[str, str]) -> None:
 # What one can do to a node.
 
 
-def start_node(node: LocalNode) -> None:
-    """Start a node as a process of its own that outlives this one; returns before it is ready."""
+def start_node(node: LocalNode) -> "subprocess.Popen[bytes]":
+    """Start a node as a process of its own that outlives this one; returns before it is ready.
+
+    Raises ClusterError when it runs already.
+    """
     if node.pid is not None:
         raise ClusterError(f"node {node.node_id} runs already (pid {node.pid})")
     with node.log_file.open("ab") as output:
-        subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-P", "-m", "node.main", "serve", "-c", str(node.properties_file)],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from node.local_cluster import (
     create,
     load,
     reconfigure,
+    start_node,
     stop_all,
 )
 from node.logs import set_up_logging
@@ -55,7 +56,7 @@ def bring_up(
         signals = SignalQueue()
         pids = _fork_nodes(cluster, detach=detach)
         try:
-            wait_until_served(cluster, cluster.nodes)
+            wait_until_served(cluster, cluster.nodes, lambda node: os.waitpid(pids[node], os.WNOHANG)[0] != 0)
         except ClusterError:
             stop_all(cluster, 5.0)
             raise
@@ -70,27 +71,31 @@ def bring_up(
         return 0
 
 
-def wait_until_served(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> float:
-    """Return when each of `nodes` is in service and knows it; the seconds that it took. Raises ClusterError."""
+def wait_until_served(
+    cluster: LocalCluster, nodes: Sequence[LocalNode], has_ended: Callable[[LocalNode], bool]
+) -> float:
+    """Return when each of `nodes` is in service and knows it; the seconds that it took. Raises ClusterError.
+
+    `has_ended` says whether the process that was started for a node is gone already.
+    """
     began = time.monotonic()
     waiting = list(nodes)
     expected = frozenset(node.node_id for node in nodes)
-    while waiting:
-        waiting = [node for node in waiting if not expected <= (brokers_seen_by(HOST, node.port) or frozenset())]
-        if waiting:
-            _check_still_starting(waiting, began)
-            time.sleep(0.01)
+    while waiting := [node for node in waiting if not expected <= (brokers_seen_by(HOST, node.port) or frozenset())]:
+        for node in waiting:
+            if has_ended(node):
+                raise ClusterError(f"node {node.node_id} ended at once; {node.log_file} ends with\n{_tail(node)}")
+        if time.monotonic() - began > READY_S:
+            ids = ", ".join(str(node.node_id) for node in waiting)
+            raise ClusterError(f"node {ids} is not in service after {READY_S:.0f} s; see {waiting[0].log_file}")
+        time.sleep(0.01)
     return time.monotonic() - began
 
 
-def _check_still_starting(waiting: Sequence[LocalNode], began: float) -> None:
-    elapsed = time.monotonic() - began
-    for node in waiting:
-        if elapsed > 2.0 and node.pid is None:
-            raise ClusterError(f"node {node.node_id} ended while it started; {node.log_file} ends with\n{_tail(node)}")
-    if elapsed > READY_S:
-        ids = ", ".join(str(node.node_id) for node in waiting)
-        raise ClusterError(f"node {ids} is not in service after {READY_S:.0f} s; see {waiting[0].log_file}")
+def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> float:
+    """Start nodes that are down and wait until they are in service; the seconds that it took. Raises ClusterError."""
+    processes = {node: start_node(node) for node in nodes}
+    return wait_until_served(cluster, nodes, lambda node: processes[node].poll() is not None)
 
 
 def _tail(node: LocalNode) -> str:
@@ -118,16 +123,17 @@ def _find_or_create(folder: Path, nodes: int | None, port: int | None, settings:
     return cluster
 
 
-def _fork_nodes(cluster: LocalCluster, *, detach: bool) -> dict[int, LocalNode]:
+def _fork_nodes(cluster: LocalCluster, *, detach: bool) -> dict[LocalNode, int]:
+    """The pids."""
     load_roles()
     prepare_to_fork()
     return {
-        fork(
+        node: fork(
             f"node-{node.node_id}",
             partial(_node_main, node),
             parent_death_signal=None if detach else signal.SIGTERM,
             new_group=True,
-        ): node
+        )
         for node in cluster.nodes
     }
 
@@ -148,12 +154,13 @@ def _node_main(node: LocalNode) -> int:
         return 1
 
 
-def _watch(cluster: LocalCluster, pids: dict[int, LocalNode], signals: SignalQueue) -> None:
+def _watch(cluster: LocalCluster, pids: dict[LocalNode, int], signals: SignalQueue) -> None:
     """Tell of nodes that end, until a signal asks to stop."""
+    nodes = {pid: node for node, pid in pids.items()}
     while True:
         received = signals.wait(60.0)
         for pid, code in reap():
-            node = pids.pop(pid, None)
+            node = nodes.pop(pid, None)
             if node is not None and node.pid is None:
                 click.echo(
                     f"node {node.node_id} ended ({describe_exit(code)}); "

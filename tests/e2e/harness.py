@@ -11,14 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
-from node.local_cluster import LocalCluster, LocalNode, load, signal_node, start_node, wait_until_down
-from node.up import wait_until_served
+from node.local_cluster import LocalCluster, LocalNode, load, signal_node, wait_until_down
+from node.up import start_nodes
 
 _BLUMFELD = (sys.executable, "-P", "-m", "node.main")
 
@@ -74,10 +76,7 @@ class Cluster:
 
     def start(self, *node_ids: int) -> None:
         """Start nodes and wait until clients can use them."""
-        nodes = [self.node(node_id) for node_id in node_ids]
-        for node in nodes:
-            start_node(node)
-        wait_until_served(self.local, nodes)
+        start_nodes(self.local, [self.node(node_id) for node_id in node_ids])
 
     def pause(self, node_id: int) -> None:
         signal_node(self.node(node_id), signal.SIGSTOP, whole_group=True)
@@ -117,7 +116,7 @@ class Cluster:
         latest: tuple[str, int] | None = None
         for node in self.local.nodes:
             for line in node.log_file.read_text(errors="replace").splitlines():
-                if "this controller is active" in line and (latest is None or line[:23] > latest[0]):
+                if "-> active: it leads term" in line and (latest is None or line[:23] > latest[0]):
                     latest = (line[:23], node.node_id)
         return None if latest is None else latest[1]
 
@@ -211,7 +210,10 @@ class Load:
     def check(self) -> None:
         """Nothing acknowledged is lost, nothing is there twice, and everything is where it was said to be, in order."""
         assert not self.failed, self.failed[:5]
-        stored = read_all(self.bootstrap, self.topic, self.partitions)
+        self.check_stored(read_all(self.bootstrap, self.topic, self.partitions))
+
+    def check_stored(self, stored: dict[int, list[tuple[int, bytes]]]) -> None:
+        """Like `check`, of what was read by `read_all`."""
         for partition in range(self.partitions):
             acknowledged = self.acknowledged.get(partition, [])
             numbers = [int(value) for _, value in stored[partition]]
@@ -228,7 +230,7 @@ def read_all(bootstrap: str, topic: str, partitions: int) -> dict[int, list[tupl
     )
     try:
         ends = {
-            number: wait_for(lambda n=number: _watermarks(consumer, topic, n), "watermarks")
+            number: wait_for(partial(_watermarks, consumer, topic, number), "watermarks")
             for number in range(partitions)
         }
         found: dict[int, list[tuple[int, bytes]]] = {number: [] for number in range(partitions)}

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.e2e.harness import Cluster, Load, read_all, running_cluster, wait_for
 
@@ -74,7 +75,7 @@ def test_a_paused_leader_acknowledges_nothing_and_is_cut_to_the_truth(cluster: C
         cluster.resume(leader)
         cluster.wait_full_isr("paused")
     load.check()
-    _assert_equal_logs(cluster, "paused-0")
+    _wait_for_equal_logs(cluster, "paused-0")
 
 
 def test_below_min_insync_replicas_writes_are_refused_and_reads_go_on(tmp_path: Path) -> None:
@@ -83,17 +84,31 @@ def test_below_min_insync_replicas_writes_are_refused_and_reads_go_on(tmp_path: 
         with Load(cluster.bootstrap, "t", 1) as load:
             cluster.wait_full_isr("t")
             leader = cluster.leader("t")
-            others = [node.node_id for node in cluster.local.nodes if node.node_id != leader]
         committed = read_all(cluster.bootstrap, "t", 1)
+        others = [node.node_id for node in cluster.local.nodes if node.node_id != leader]
         for victim in others:
             cluster.kill(victim)
-        assert read_all(cluster.bootstrap, "t", 1) == committed
+        survivor = f"127.0.0.1:{cluster.node(leader).port}"
+        wait_for(lambda: _produce_once(survivor, "t") == "NOT_ENOUGH_REPLICAS" or None, "refusal")
+        assert read_all(survivor, "t", 1) == committed
         cluster.start(*others)
         cluster.wait_full_isr("t")
-        with Load(cluster.bootstrap, "t", 1) as more:
-            _wait_for_progress(more)
-        load.check_contained(read_all(cluster.bootstrap, "t", 1))
-    _assert_equal_logs(cluster, "t-0")
+        wait_for(lambda: _produce_once(cluster.bootstrap, "t") is None or None, "acknowledgement")
+        stored = read_all(cluster.bootstrap, "t", 1)
+        assert stored[0][: len(committed[0])] == committed[0]
+        load.check_stored(committed)
+        _wait_for_equal_logs(cluster, "t-0")
+
+
+def _produce_once(bootstrap: str, topic: str) -> str | None:
+    """The name of the error, None after an acknowledgement; without a single retry."""
+    answers: list[str | None] = []
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "retries": 0, "request.timeout.ms": 3000})
+    producer.produce(
+        topic, b"once", partition=0, on_delivery=lambda error, message: answers.append(error.name() if error else None)
+    )
+    producer.flush(20)
+    return answers[0] if answers else "undecided"
 
 
 def test_all_nodes_killed_at_once_and_started_again_have_everything(tmp_path: Path) -> None:
@@ -109,10 +124,14 @@ def test_all_nodes_killed_at_once_and_started_again_have_everything(tmp_path: Pa
         load.check()
 
 
-def _assert_equal_logs(cluster: Cluster, folder: str) -> None:
-    """Byte for byte: nothing was written since, so every log ends at the high watermark."""
-    logs = [
-        b"".join(path.read_bytes() for path in sorted((node.folder / "data" / folder).glob("*.log")))
-        for node in cluster.local.nodes
-    ]
-    assert logs[0] == logs[1] == logs[2]
+def _wait_for_equal_logs(cluster: Cluster, folder: str) -> None:
+    """Byte for byte: nothing is written any more, so every log ends at the high watermark."""
+
+    def equal() -> bool | None:
+        logs = [
+            b"".join(path.read_bytes() for path in sorted((node.folder / "data" / folder).glob("*.log")))
+            for node in cluster.local.nodes
+        ]
+        return logs[0] == logs[1] == logs[2] or None
+
+    wait_for(equal, f"equal logs of {folder}")
