@@ -35,6 +35,8 @@ SHELL = (
     "broker/log_keeper.py",
     "broker/replication/flusher.py",
     "broker/replication/follower_streams.py",
+    "broker/replication/group_commit.py",
+    "broker/replication/isr_keeper.py",
     "broker/replication/leader_streams.py",
     "broker/replication/manager.py",
     "broker/server.py",

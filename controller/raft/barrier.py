@@ -34,15 +34,6 @@ def sync_each(barrier: Barrier) -> None:
             raise StorageFailed(f"sync of {file.path}: {error}") from error
 
 
-async def sync_each_async(barrier: Barrier) -> None:
-    """Drive `barrier` to its end with the syncs off the event loop. Raises StorageFailed."""
-    for file in barrier:
-        try:
-            await file.sync_async()
-        except OSError as error:
-            raise StorageFailed(f"sync of {file.path}: {error}") from error
-
-
 def write_aside(disk: Disk, path: str, content: list[Buffer]) -> File:
     """Write `content` next to `path`, to be synced and then passed to `put_in_place`. Raises StorageFailed."""
     try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from cluster.ids import Endpoint
 from cluster.seams import Clock, Disk, Net, NotLeader, Rng, Spawner, StateMachine, UnknownOutcome
-from controller.raft.barrier import sync_each_async
+from controller.raft.barrier import Barrier, StorageFailed
 from controller.raft.proposals import Proposal
 from controller.raft.settings import RaftSettings
 from controller.raft.transport import StreamTransport
@@ -151,11 +151,11 @@ class PySyncObjQuorum:
                 for event in transport.take_events():
                     voter.on_event(event)
                 voter.set_congested(transport.congested())
-                await sync_each_async(voter.round())
+                await _sync_each(voter.round())
                 transport.send(voter.take_outbox())
                 self._announce(voter.role)
                 if voter.is_compaction_due:
-                    await sync_each_async(voter.compact())
+                    await _sync_each(voter.compact())
                 await self._wait_for_work()
         finally:
             voter.abandon_proposals()
@@ -189,3 +189,12 @@ class PySyncObjQuorum:
 
 def _describe(role: Role) -> str:
     return f"term {role.term}, leader {'none' if role.leader_id is None else role.leader_id}"
+
+
+async def _sync_each(barrier: Barrier) -> None:
+    """Drive `barrier` to its end with the syncs off the event loop. Raises StorageFailed."""
+    for file in barrier:
+        try:
+            await file.sync_async()
+        except OSError as error:
+            raise StorageFailed(f"sync of {file.path}: {error}") from error
