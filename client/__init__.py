@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from client.admin import Admin as Admin
+    from client.consumer import Consumer as Consumer
     from client.errors import ClientError as ClientError
     from client.producer import Producer as Producer
 
@@ -18,6 +19,7 @@ VERSION = "0.1.0"
 _HOMES = {
     "Admin": "client.admin",
     "ClientError": "client.errors",
+    "Consumer": "client.consumer",
     "Producer": "client.producer",
 }
 
