@@ -69,6 +69,21 @@ def up(nodes: int | None, folder: Path | None, port: int | None, assignments: tu
 
 
 @click.command()
+@click.option(
+    "--port", type=click.IntRange(1, 65000), help="Port of the first node; the others follow.  [default: 19092]"
+)
+def demo(port: int | None) -> None:
+    """Show a failover: three nodes, a load, the leader killed with kill -9, and an account of what was lost."""
+    from node.demo import DemoFailed, run_demo
+
+    with _telling("the demo failed"):
+        try:
+            sys.exit(run_demo(port))
+        except (DemoFailed, TimeoutError) as error:
+            raise click.ClickException(f"the demo failed: {error or 'the cluster took too long'}") from None
+
+
+@click.command()
 @click.option("--dir", "folder", type=FOLDER, required=True, help="The cluster's folder.")
 def down(folder: Path) -> None:
     """Stop every node of a local cluster and keep its data."""

@@ -20,6 +20,8 @@ from node import node_lock
 
 CLUSTER_FILE = "cluster.json"
 HOST = "127.0.0.1"
+#: Client port of the first node of a cluster that names none.
+DEFAULT_PORT = 19092
 #: A controller listens this far above its node's client port.
 CONTROLLER_PORT_OFFSET = 100
 NODES_MAX = 99

@@ -7,6 +7,7 @@ import click
 
 #: Subcommand -> module and name of its click command, and its line in the overview. In the order of the overview.
 COMMANDS = {
+    "demo": ("node.commands:demo", "Three nodes, a killed leader, nothing lost: ten seconds."),
     "up": ("node.commands:up", "Start a cluster on this machine."),
     "down": ("node.commands:down", "Stop a local cluster."),
     "node": ("node.commands:node", "Kill, stop, start, pause, resume a node of a local cluster."),

@@ -18,6 +18,7 @@ from cluster.host.rng import SystemRng
 from cluster.ids import format_uuid
 from node.local_cluster import (
     CLUSTER_FILE,
+    DEFAULT_PORT,
     HOST,
     ClusterError,
     LocalCluster,
@@ -34,7 +35,6 @@ from node.readiness import brokers_seen_by
 from node.serving import check_ports, load_roles, run_node
 
 DEFAULT_NODES = 3
-DEFAULT_PORT = 19092
 #: How long a cluster may take until clients can use it.
 READY_S = 30.0
 
