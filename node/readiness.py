@@ -9,20 +9,23 @@ _TIMEOUT_S = 1.0
 _ANSWER_BYTES_MAX = 1 << 20
 
 
-def brokers_seen_by(host: str, port: int) -> frozenset[int] | None:
-    """Ids of the brokers that the broker at `host`:`port` tells its clients of; None while it does not answer."""
+def brokers_seen_by(host: str, port: int, cluster_id: str | None = None) -> frozenset[int]:
+    """Ids of the brokers that the broker at `host`:`port` tells its clients of.
+
+    Empty while it does not answer, and when it is of another cluster than `cluster_id`.
+    """
     request = b"".join(encode_request(DescribeClusterRequest(), 0, 1, "blumfeld-up"))
     try:
         with socket.create_connection((host, port), _TIMEOUT_S) as connection:
             connection.sendall(request)
             size = int.from_bytes(_read(connection, 4), "big")
             if size > _ANSWER_BYTES_MAX:
-                return None
+                return frozenset()
             response = decode_response(DescribeClusterResponse, 0, _read(connection, size))
     except (OSError, ValueError):
-        return None
-    if response.error_code:
-        return None
+        return frozenset()
+    if response.error_code or cluster_id not in (None, response.cluster_id):
+        return frozenset()
     return frozenset(broker.broker_id for broker in response.brokers)
 
 

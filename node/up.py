@@ -81,7 +81,7 @@ def wait_until_served(
     began = time.monotonic()
     waiting = list(nodes)
     expected = frozenset(node.node_id for node in nodes)
-    while waiting := [node for node in waiting if not expected <= (brokers_seen_by(HOST, node.port) or frozenset())]:
+    while waiting := [n for n in waiting if not expected <= brokers_seen_by(HOST, n.port, cluster.cluster_id)]:
         for node in waiting:
             if has_ended(node):
                 raise ClusterError(f"node {node.node_id} ended at once; {node.log_file} ends with\n{_tail(node)}")
