@@ -82,6 +82,8 @@ class LinkSettings:
     #: How long the controller may hold back an answer until all brokers have applied it.
     wait_applied_ms: int = 1000
     register_timeout_ms: int = 10_000
+    #: A shutdown waits no longer for controllers that are silent for so long: well above what their elections take.
+    silence_ms: int = 2500
 
 
 class _Bell:
@@ -162,6 +164,8 @@ class ControllerLink:
         self._controller_id: int | None = None
         self._wants_shutdown = False
         self._shutdown_allowed = False
+        #: When a controller last answered a heartbeat.
+        self._heard_ms = clock.now_ms()
         self._next_sequence = 1
         self._pending: set[int] = set()
         #: The open streams and whose they are.
@@ -207,10 +211,21 @@ class ControllerLink:
         self._leave(None)
 
     async def shut_down(self, timeout_ms: int) -> bool:
-        """Ask for a controlled shutdown; returns whether the broker leads nothing any more and everybody knows."""
+        """Ask for a controlled shutdown; returns whether the controllers allow the broker to stop.
+
+        They do when it leads nothing that others could lead, and everybody knows. When the whole cluster stops, the
+        controllers may be gone before this broker was heard: silence is no permission, but no reason to wait either.
+        """
         self._wants_shutdown = True
         self._changed.ring()
-        return await self._wait_until(lambda: self._shutdown_allowed, timeout_ms)
+        began_ms = self._clock.now_ms()
+        while not self._shutdown_allowed:
+            silent_ms = max(self._heard_ms, began_ms) + self._settings.silence_ms
+            left_ms = min(began_ms + timeout_ms, silent_ms) - self._clock.now_ms()
+            if left_ms <= 0:
+                return False
+            await self._changed.wait(left_ms)
+        return True
 
     async def wait_offset(self, offset: int, timeout_ms: int) -> bool:
         """Whether the image reached `offset` within `timeout_ms`."""
@@ -403,6 +418,7 @@ class ControllerLink:
                 finally:
                     timer.cancel()
                 incoming = self._incoming(stream)
+                self._heard_ms = self._clock.now_ms()
                 if not answer.registered:
                     log.warning("broker %d is not registered with epoch %d", heartbeat.broker_id, self._broker_epoch)
                     self._broker_epoch = -1

@@ -158,7 +158,8 @@ def decide_fence(context: Context, command: FenceBroker) -> Decision:
 def decide_controlled_shutdown(context: Context, command: BeginControlledShutdown) -> Decision:
     """The broker leaves every ISR in which somebody else can go on, and thereby the leadership (KIP-841).
 
-    Repeating the command tries again what could not move.
+    Repeating the command tries again what could not move. A partition whose other replicas are all on brokers that are
+    dead or stopping too is not waited for: in a cluster that stops as a whole, the last broker has no heir.
     """
     # Differs from Kafka: where nobody else can lead, the broker goes on leading until it stops, and hands over to the
     # first replica that catches up; Kafka leaves such a partition without a leader at once.
@@ -175,7 +176,11 @@ def decide_controlled_shutdown(context: Context, command: BeginControlledShutdow
         records.append(caused(change, event))
     records += _leave(context, broker.broker_id, why_not, event, frozenset(), only_replaceable=True)
     after = apply_records(context, records)
-    remaining = sum(partition.leader == broker.broker_id for _, _, partition in after.image.partitions())
+    remaining = sum(
+        partition.leader == broker.broker_id
+        and any(why_not(other) is None for other in partition.replicas if other != broker.broker_id)
+        for _, _, partition in after.image.partitions()
+    )
     return Decision(result=ShutdownProgress(leaders_remaining=remaining), records=tuple(records))
 
 

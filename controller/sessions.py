@@ -165,7 +165,7 @@ class Sessions:
         applied = await self._propose(command)
         if applied is not None and isinstance(applied.result, ShutdownProgress):
             remaining = applied.result.leaders_remaining
-            log.info("broker %d is shutting down: it still leads %d partitions", effect.broker_id, remaining)
+            log.info("broker %d is shutting down: %d of its partitions wait for an heir", effect.broker_id, remaining)
             self._liveness.on_shutdown_progress(effect.broker_id, effect.broker_epoch, remaining, applied.offset)
 
     async def _propose_only(self, command: Command) -> None:

@@ -32,7 +32,7 @@ class BrokerRegistered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownProgress:
-    #: Partitions that the broker still leads because no other replica of their ISR is alive.
+    #: Partitions that the broker still leads, and for which another replica is alive but not in the ISR yet.
     leaders_remaining: int
 
 

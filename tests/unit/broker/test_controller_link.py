@@ -348,6 +348,20 @@ def test_a_controlled_shutdown_moves_leaders_first_and_is_no_failure() -> None:
     story(scenario)
 
 
+def test_a_shutdown_does_not_wait_for_controllers_that_are_gone() -> None:
+    async def scenario(controllers: Controllers) -> None:
+        brokers = await _three(controllers)
+        for node_id in VOTERS:
+            await controllers.kill(node_id)
+        began_ms = controllers.clock.now_ms()
+        assert not await brokers[0].link.shut_down(10_000)
+        assert controllers.clock.now_ms() - began_ms < 4000
+        for each in brokers:
+            await each.kill()
+
+    story(scenario)
+
+
 def test_nobody_speaks_for_another_broker() -> None:
     async def scenario(controllers: Controllers) -> None:
         (broker, *others) = await _three(controllers)

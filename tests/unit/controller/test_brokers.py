@@ -224,6 +224,15 @@ def test_controlled_shutdown_keeps_what_nobody_else_can_lead() -> None:
     assert world.partition("t").leader == 1
 
 
+def test_controlled_shutdown_waits_for_nobody_who_is_dead_or_stopping_too() -> None:
+    world = World()
+    world.start(1, 2, 3)
+    world.create("t", (1, 2, 3), (2, 3, 1), (3, 1, 2))
+    world.fence(1)
+    assert [_shut_down(world, broker_id) for broker_id in (2, 3)] == [0, 0]
+    assert [world.partition("t", number).leader for number in range(3)] == [3, 3, 3], "it leads until it stops"
+
+
 def test_a_leader_in_shutdown_hands_over_when_somebody_catches_up() -> None:
     world = World()
     world.start(1, 2)
