@@ -61,7 +61,8 @@ def bring_up(
             stop_all(cluster, 5.0)
             raise
         cluster.save()
-        click.echo(f"{len(cluster.nodes)} nodes are up after {time.monotonic() - began:.2f} s")
+        count = len(cluster.nodes)
+        click.echo(f"{count} node{'s are' if count > 1 else ' is'} up after {time.monotonic() - began:.2f} s")
         click.echo(f"bootstrap servers: {cluster.bootstrap_servers}")
         if detach:
             click.echo(f"stop them with: blumfeld down --dir {folder}")
