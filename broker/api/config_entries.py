@@ -73,7 +73,7 @@ class ConfigEntries:
             key = TOPIC_KEYS[name]
             synonyms = [Synonym(name, own[name], ConfigSource.TOPIC)] if name in own else []
             if key.broker_key:
-                synonyms += self._broker_synonyms(image, key.broker_key)
+                synonyms += self._broker_synonyms(image, (key.broker_key, *_COARSER.get(key.broker_key, ())))
             else:
                 synonyms.append(Synonym(name, key.default, ConfigSource.DEFAULT))
             value = self._topic_configs.text(image, topic, name)
@@ -83,7 +83,7 @@ class ConfigEntries:
         """Every key of this broker, by name."""
         for name in sorted(BROKER_KEYS):
             key = BROKER_KEYS[name]
-            synonyms = self._broker_synonyms(image, name)
+            synonyms = self._broker_synonyms(image, (name,))
             yield _entry(key, synonyms[0].value, synonyms, read_only=not key.dynamic)
 
     def of_all_brokers(self, image: MetadataImage) -> Iterator[ConfigEntry]:
@@ -95,21 +95,20 @@ class ConfigEntries:
                 synonym = Synonym(name, values[name], ConfigSource.DYNAMIC_DEFAULT_BROKER)
                 yield _entry(key, values[name], [synonym], read_only=False)
 
-    def _broker_synonyms(self, image: MetadataImage, name: str) -> list[Synonym]:
-        """Where a broker key has a value, highest first; at the end its default, if only None."""
+    def _broker_synonyms(self, image: MetadataImage, names: tuple[str, ...]) -> list[Synonym]:
+        """Where one of the broker keys `names` has a value, highest first; at the end the default, if only None."""
         layers: tuple[tuple[Mapping[str, str], ConfigSource], ...] = (
             (image.configs.get((ResourceType.BROKER, str(self._broker_id)), {}), ConfigSource.DYNAMIC_BROKER),
             (image.configs.get((ResourceType.BROKER, ""), {}), ConfigSource.DYNAMIC_DEFAULT_BROKER),
             (self._properties.explicit, ConfigSource.STATIC_BROKER),
         )
-        names = (name, *_COARSER.get(name, ()))
         synonyms = [
             Synonym(synonym, values[synonym], source)
             for values, source in layers
             for synonym in names
             if synonym in values
         ]
-        defaults = [synonym for synonym in names if BROKER_KEYS[synonym].default is not None] or [name]
+        defaults = [synonym for synonym in names if BROKER_KEYS[synonym].default is not None] or [names[0]]
         synonyms += [Synonym(synonym, BROKER_KEYS[synonym].default, ConfigSource.DEFAULT) for synonym in defaults]
         return synonyms
 

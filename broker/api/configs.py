@@ -1,7 +1,8 @@
 """DescribeConfigs (32), AlterConfigs (33), IncrementalAlterConfigs (44).
 
-DescribeConfigs, versions 1-4: 1 sources and synonyms (KIP-226), 3 types and documentation (KIP-569). No keys and an
-empty list of keys both mean all. A broker answers for itself ("" for what is set for all brokers), not for others.
+DescribeConfigs, versions 0-4: 1 sources and synonyms (KIP-226) where 0 says default or not, 3 types and documentation
+(KIP-569). No keys and an empty list of keys both mean all. A broker answers for itself ("" for what is set for all
+brokers), not for others. Version 0 is older than what Kafka serves by now, and what sarama sends up to 1.40.
 AlterConfigs, versions 0-2, replaces the whole set of a resource. IncrementalAlterConfigs, versions 0-1, changes single
 keys (KIP-339). Both are forwarded; either all changes of a resource happen or none.
 """
@@ -11,7 +12,7 @@ from typing import Final
 
 from broker.api.answers import RequestContext
 from broker.api.commands import TIMEOUT_MS_MIN, Controller, decided
-from broker.api.config_entries import ConfigEntries, ConfigEntry
+from broker.api.config_entries import ConfigEntries, ConfigEntry, ConfigSource
 from broker.api.registry import serves
 from broker.api.topic_names import is_legal_name
 from cluster.errors import ErrorCode, KafkaError
@@ -58,7 +59,7 @@ class ConfigsApi:
         self._controller = controller
         self._entries = entries
 
-    @serves(DESCRIBE_CONFIGS, "1-4")
+    @serves(DESCRIBE_CONFIGS, "0-4")
     def describe_configs(self, request: DescribeConfigsRequest, context: RequestContext) -> DescribeConfigsResponse:
         return DescribeConfigsResponse(results=[self._describe(resource, request) for resource in request.resources])
 
@@ -148,6 +149,7 @@ def _described(entry: ConfigEntry, *, synonyms: bool, documentation: bool) -> De
         name=entry.key.name,
         value=entry.value,
         read_only=entry.read_only,
+        is_default=entry.source is ConfigSource.DEFAULT,
         config_source=entry.source,
         is_sensitive=entry.is_sensitive,
         config_type=entry.key.type,

@@ -9,6 +9,7 @@ CreatePartitions, versions 0-3: the count is the new total (KIP-195).
 An answer leaves when every live broker acts upon the outcome, so that the next request to any of them finds it so.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -50,6 +51,9 @@ from cluster.wire.topics import (
 _FIRST_CREATE_VERSION_WITH_CONFIGS: Final = 5
 _FIRST_DELETE_VERSION_BY_ID: Final = 6
 _FIRST_DELETE_VERSION_WITH_DISABLED: Final = 3
+
+#: Name and id of a topic to delete; None and the zero id stand for what is not given.
+Reference = tuple[str | None, Uuid]
 
 
 class TopicsApi:
@@ -144,31 +148,40 @@ class TopicsApi:
         if not self._deletion_enabled:
             known = context.api_version >= _FIRST_DELETE_VERSION_WITH_DISABLED
             code = ErrorCode.TOPIC_DELETION_DISABLED if known else ErrorCode.INVALID_REQUEST
-            failure = CommandFailed(error_code=code, message="delete.topic.enable is false on this broker")
-            return _not_deleted(wanted, failure)
-        if any((name is None) == (topic_id == ZERO_UUID) for name, topic_id in wanted):
-            failure = CommandFailed(
-                error_code=ErrorCode.INVALID_REQUEST, message="a topic is deleted by its name or by its id, not by both"
+            return DeleteTopicsResponse(
+                responses=_not_deleted(wanted, code, "delete.topic.enable is false on this broker")
             )
-            return _not_deleted(wanted, failure)
+        mentions = Counter(wanted)
+        unclear = [
+            (name, topic_id)
+            for (name, topic_id), count in mentions.items()
+            if count > 1 or (name is None) == (topic_id == ZERO_UUID)
+        ]
+        responses = _not_deleted(
+            unclear, ErrorCode.INVALID_REQUEST, "a topic is named once, and by its name or by its id"
+        )
+        clear = [reference for reference in mentions if reference not in unclear]
+        if clear:
+            responses += await self._delete(clear, request.timeout_ms)
+        return DeleteTopicsResponse(responses=responses)
+
+    async def _delete(self, wanted: Sequence[Reference], timeout_ms: int) -> list[DeletableTopicResult]:
         references = tuple(
             TopicReference(name=name) if name is not None else TopicReference(topic_id=topic_id)
             for name, topic_id in wanted
         )
-        result = await decided(self._controller, DeleteTopics(topics=references), request.timeout_ms)
+        result = await decided(self._controller, DeleteTopics(topics=references), timeout_ms)
         if isinstance(result, CommandFailed):
-            return _not_deleted(wanted, result)
-        return DeleteTopicsResponse(
-            responses=[
-                DeletableTopicResult(
-                    name=topic.name,
-                    topic_id=topic.topic_id,
-                    error_code=topic.error_code,
-                    error_message=topic.error_message or None,
-                )
-                for topic in result.topics
-            ]
-        )
+            return _not_deleted(wanted, result.error_code, result.message)
+        return [
+            DeletableTopicResult(
+                name=topic.name,
+                topic_id=topic.topic_id,
+                error_code=topic.error_code,
+                error_message=topic.error_message or None,
+            )
+            for topic in result.topics
+        ]
 
     @serves(CREATE_PARTITIONS, "0-3")
     async def create_partitions(
@@ -217,12 +230,8 @@ def _new_topic(topic: CreatableTopic) -> NewTopic:
     )
 
 
-def _not_deleted(wanted: Sequence[tuple[str | None, Uuid]], failure: CommandFailed) -> DeleteTopicsResponse:
-    return DeleteTopicsResponse(
-        responses=[
-            DeletableTopicResult(
-                name=name, topic_id=topic_id, error_code=failure.error_code, error_message=failure.message
-            )
-            for name, topic_id in wanted
-        ]
-    )
+def _not_deleted(wanted: Sequence[Reference], code: ErrorCode, message: str) -> list[DeletableTopicResult]:
+    return [
+        DeletableTopicResult(name=name, topic_id=topic_id, error_code=code, error_message=message)
+        for name, topic_id in wanted
+    ]

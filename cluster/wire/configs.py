@@ -8,7 +8,7 @@ from __future__ import annotations
 from cluster.wire.schema import Api, Array, Request, Response, Struct, field, int8, int16, int32
 
 #: v1 config_source and synonyms (KIP-226), v3 types and documentation (KIP-569), v4 flexible.
-DESCRIBE_CONFIGS = Api(32, "DescribeConfigs", versions="1-4", flexible="4+")
+DESCRIBE_CONFIGS = Api(32, "DescribeConfigs", versions="0-4", flexible="4+")
 
 
 class DescribeConfigsRequest(Request["DescribeConfigsResponse"], api=DESCRIBE_CONFIGS):
@@ -40,6 +40,7 @@ class DescribeConfigsResourceResult(Struct):
     name: str = field("0+")
     value: str | None = field("0+", nullable="0+")
     read_only: bool = field("0+")
+    is_default: bool = field("0")
     config_source: int8 = field("1+", default=-1)
     is_sensitive: bool = field("0+")
     synonyms: Array[DescribeConfigsSynonym] = field("1+")

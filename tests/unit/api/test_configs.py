@@ -140,6 +140,24 @@ def test_a_time_in_coarser_units_is_told_in_ms_with_its_own_name_beside_it(tmp_p
     assert synonyms(result) == [("log.retention.hours", "2", 4), ("log.retention.hours", "168", 5)]
 
 
+def test_a_broker_key_shows_its_own_value_alone(tmp_path: Path) -> None:
+    result = entry(broker_with(tmp_path, settings={"log.retention.hours": "2"}), BROKER, "1", "log.retention.ms")
+    assert (result.value, result.config_source, synonyms(result)) == (None, 5, [])
+
+
+def test_the_oldest_version_says_whether_a_value_is_the_default(tmp_path: Path) -> None:
+    """KIP-133: sources came with version 1; sarama up to 1.40 asks in version 0."""
+    resource = DescribeConfigsResource(
+        resource_type=TOPIC, resource_name="t", configuration_keys=["retention.ms", "segment.ms"]
+    )
+    broker = broker_with(tmp_path, {"retention.ms": "5"})
+    (result,) = broker.ask(DescribeConfigsRequest(resources=[resource]), 0).results
+    assert [(config.name, config.is_default) for config in result.configs] == [
+        ("retention.ms", False),
+        ("segment.ms", True),
+    ]
+
+
 def test_what_describing_shows_is_what_the_log_gets(tmp_path: Path) -> None:
     properties = BrokerProperties.of({"log.retention.hours": "3", "log.segment.bytes": "5000"})
     image = cluster_image({"t": [partition_image()]}, broker_configs={"": {"log.retention.ms": "77"}})

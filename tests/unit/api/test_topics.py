@@ -227,6 +227,15 @@ async def test_a_topic_is_deleted_by_one_of_both(tmp_path: Path, state: DeleteTo
     assert broker.controller.commands == []
 
 
+@on_loop
+async def test_a_topic_named_twice_is_not_deleted(tmp_path: Path) -> None:
+    broker = Broker(tmp_path)
+    broker.controller.script = [TopicsDeleted(topics=(DeletedTopic(name="b", topic_id=topic_id("b")),))]
+    response = await broker.await_answer(DeleteTopicsRequest(topic_names=["a", "b", "a"], timeout_ms=5000), 5)
+    assert [(t.name, t.error_code) for t in response.responses] == [("a", ErrorCode.INVALID_REQUEST), ("b", 0)]
+    assert broker.controller.commands == [DeleteTopics(topics=(TopicReference(name="b"),))]
+
+
 @pytest.mark.parametrize(("version", "code"), [(2, ErrorCode.INVALID_REQUEST), (3, ErrorCode.TOPIC_DELETION_DISABLED)])
 @on_loop
 async def test_deletion_can_be_forbidden(tmp_path: Path, version: int, code: ErrorCode) -> None:
