@@ -162,6 +162,12 @@ class ReplicaManager:
         if partition.role is not old_role:
             log.info("%s-%d: %s", change.topic, change.partition, _describe(partition))
             self._followers.follow(partition)
+            self._vouch(partition)
+
+    def _vouch(self, partition: Partition) -> None:
+        """Under group commit a leader counts what it has only from the disk on, also what it had before."""
+        if partition.config.group_commit and isinstance(partition.role, LeaderRole):
+            self._group_commit.request(partition)
 
     def _open(self, image: MetadataImage, change: PartitionDelta) -> Partition | None:
         """The replica with its log, which is made if it does not exist; None while the log must not be used."""
@@ -226,6 +232,7 @@ class ReplicaManager:
             if delta.broker_config or partition.topic in changed:
                 partition.log.update_config(self._configs.log_config(image, partition.topic))
                 partition.config = self._configs.replication_config(image, partition.topic)
+                self._vouch(partition)
 
     def stop(self) -> None:
         """Give up every role; requests that wait hear of it. The logs stay open."""
