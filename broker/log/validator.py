@@ -1,7 +1,8 @@
 """What a leader demands of batches before it appends them: Kafka's checks, in Kafka's order, with Kafka's errors.
 
 Owns header, size, checksum and timestamp rules, and the few that need the records: null keys on compacted topics,
-timestamp ranges, another codec. Records are opened for these alone. Never looks at producer state, epochs or offsets.
+timestamp ranges, another codec. Records are opened for these alone, and counted as far as that is cheap. Never looks at
+producer state, epochs or offsets.
 Pure but for the buffer, which it may stamp with the append time. Source: KIP-32, KIP-280, KIP-467, KIP-937.
 """
 
@@ -13,7 +14,14 @@ from cluster.errors import ErrorCode, KafkaError
 from cluster.records import batch
 from cluster.records.batch import BatchHeader, TimestampType
 from cluster.records.compression import CompressionType, compress
-from cluster.records.record import assemble, iterate_shapes, records_payload
+from cluster.records.record import (
+    DECOMPRESSED_SIZE_MAX,
+    RECORD_SIZE_MIN,
+    assemble,
+    check_count,
+    iterate_shapes,
+    records_payload,
+)
 from cluster.seams import Buffer
 
 #: Record errors that one answer names.
@@ -76,8 +84,10 @@ def check_batches(
         raise KafkaError(
             ErrorCode.RECORD_LIST_TOO_LARGE, f"{size} bytes do not fit a segment of {config.segment_bytes}"
         )
-    for _, header in batches:
+    for position, header in batches:
         _check_header(header, config, now_ms, origin)
+        if origin is AppendOrigin.CLIENT:
+            _check_count(buffer, position, header)
     if config.compacted or config.message_timestamp_before_max_ms != LONG_MAX or _recompresses(batches, config):
         return _open_records(buffer, batches, config, now_ms)
     if config.message_timestamp_type is TimestampType.LOG_APPEND_TIME:
@@ -124,6 +134,17 @@ def _check_header(header: BatchHeader, config: LogConfig, now_ms: int, origin: A
                 f"timestamp {header.max_timestamp} is more than {config.message_timestamp_after_max_ms} ms "
                 f"ahead of {now_ms}",
             )
+
+
+def _check_count(buffer: bytearray | memoryview, position: int, header: BatchHeader) -> None:
+    """Refuse a number of records that cannot be true: as many offsets would be gone."""
+    # Differs from Kafka, which decompresses and opens every record of every batch: to do so would cost more than all
+    # the rest of an append. What a consumer cannot read, its producer wrote.
+    count = header.record_count
+    if not header.compression:
+        check_count(memoryview(buffer)[position + batch.HEADER_SIZE : position + header.size], count)
+    elif count * RECORD_SIZE_MIN > DECOMPRESSED_SIZE_MAX:
+        raise KafkaError(ErrorCode.INVALID_RECORD, f"{count} records in a batch of {header.size} compressed bytes")
 
 
 def _recompresses(batches: list[tuple[int, BatchHeader]], config: LogConfig) -> bool:

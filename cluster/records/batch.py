@@ -123,7 +123,8 @@ def parse_header(buffer: Buffer, position: int = 0) -> BatchHeader:
     """The header of the batch that starts at `position`.
 
     Raises KafkaError(CORRUPT_MESSAGE) when the buffer ends before the batch does or when its length cannot be, and
-    KafkaError(INVALID_RECORD) for another magic than 2. Checks neither the checksum nor the records.
+    KafkaError(INVALID_RECORD) for a format older than 2 and CORRUPT_MESSAGE for one that never was. Checks neither the
+    checksum nor the records.
     """
     remaining = len(buffer) - position
     if remaining < HEADER_SIZE:
@@ -144,7 +145,8 @@ def parse_header(buffer: Buffer, position: int = 0) -> BatchHeader:
 
 
 def _wrong_magic(position: int, magic: int) -> KafkaError:
-    return KafkaError(ErrorCode.INVALID_RECORD, f"the batch at byte {position} has magic {magic}, only 2 is accepted")
+    code = ErrorCode.INVALID_RECORD if magic in (0, 1) else ErrorCode.CORRUPT_MESSAGE
+    return KafkaError(code, f"the batch at byte {position} has magic {magic}, only 2 is accepted")
 
 
 def iterate_batches(buffer: Buffer) -> Iterator[tuple[int, BatchHeader]]:

@@ -21,6 +21,8 @@ from cluster.seams import Buffer
 DECOMPRESSED_SIZE_MAX: Final = 128 * 1024 * 1024
 #: Length, attributes, two deltas, two lengths and the header count, each in one byte.
 RECORD_SIZE_MIN: Final = 7
+#: The most records of a batch whose lengths `check_count` follows.
+FOLLOWED_RECORDS_MAX: Final = 4
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -88,6 +90,20 @@ def records_payload(
         raise KafkaError(ErrorCode.CORRUPT_MESSAGE, f"unknown compression codec {header.compression}") from error
     payload = memoryview(buffer)[position + batch.HEADER_SIZE : position + header.size]
     return decompress(compression, payload, size_bytes_max)
+
+
+def check_count(payload: Buffer, record_count: int) -> None:
+    """Refuse a number of records that a decompressed payload cannot hold, or does not hold if it is a small one.
+
+    Cheap for batches of any size: up to FOLLOWED_RECORDS_MAX records are counted by their lengths, more are only held
+    against the bytes that they would need. Raises KafkaError(INVALID_RECORD).
+    """
+    if record_count > FOLLOWED_RECORDS_MAX:
+        if record_count * RECORD_SIZE_MIN > len(payload):
+            raise _invalid(f"{record_count} records in {len(payload)} bytes")
+        return
+    for _ in _iterate_spans(payload, record_count):
+        pass
 
 
 def iterate_shapes(payload: Buffer, record_count: int) -> Iterator[RecordShape]:

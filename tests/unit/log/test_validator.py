@@ -48,6 +48,7 @@ REFUSED: dict[str, tuple[Callable[[], bytearray], ErrorCode]] = {
     "two batches": (lambda: ONE + ONE, ErrorCode.INVALID_RECORD),
     "bytes behind the batch": (lambda: ONE + b"x", ErrorCode.INVALID_RECORD),
     "an older format": (old_format, ErrorCode.INVALID_RECORD),
+    "a format of no time": (lambda: ONE[:16] + b"\3" + ONE[17:], ErrorCode.CORRUPT_MESSAGE),
     "a batch cut off": (lambda: ONE[:-1], ErrorCode.CORRUPT_MESSAGE),
     "a length beyond the end": (overlong, ErrorCode.CORRUPT_MESSAGE),
     "a wrong checksum": (damaged, ErrorCode.CORRUPT_MESSAGE),
@@ -55,6 +56,19 @@ REFUSED: dict[str, tuple[Callable[[], bytearray], ErrorCode]] = {
     "a base offset": (lambda: with_header(ONE, base_offset=1), ErrorCode.INVALID_RECORD),
     "no records": (lambda: with_header(ONE, record_count=0, last_offset_delta=-1), ErrorCode.INVALID_RECORD),
     "counts that differ": (lambda: with_header(ONE, last_offset_delta=1), ErrorCode.INVALID_RECORD),
+    "more records than bytes": (
+        lambda: with_header(ONE, record_count=2**31 - 1, last_offset_delta=2**31 - 2),
+        ErrorCode.INVALID_RECORD,
+    ),
+    "one record too many": (lambda: with_header(ONE, record_count=2, last_offset_delta=1), ErrorCode.INVALID_RECORD),
+    "a record that is not counted": (
+        lambda: with_header(plain(b"a", b"b"), record_count=1, last_offset_delta=0),
+        ErrorCode.INVALID_RECORD,
+    ),
+    "more records than compression can hide": (
+        lambda: with_header(ONE, attributes=2, record_count=2**31 - 1, last_offset_delta=2**31 - 2),
+        ErrorCode.INVALID_RECORD,
+    ),
     "a control batch": (lambda: marker(1, ControlType.COMMIT), ErrorCode.INVALID_RECORD),
     "a producer without a sequence": (lambda: idempotent(3, -1, b"x"), ErrorCode.INVALID_RECORD),
     "an unknown codec": (lambda: with_header(ONE, attributes=5), ErrorCode.UNSUPPORTED_COMPRESSION_TYPE),
@@ -94,7 +108,7 @@ def test_the_largest_message_that_is_allowed_is_allowed() -> None:
 
 def test_records_that_nobody_asks_about_are_not_opened() -> None:
     """The checksum is the producer's word for what is inside; a liar hurts its own topic's readers."""
-    junk = assemble(parse_header(plain(b"x")), b"\xff" * 9)
+    junk = assemble(parse_header(plain(*[b"x"] * 9)), b"\xff" * 80)
     check_batches(junk, DEFAULT, NOW, AppendOrigin.CLIENT)
     with pytest.raises(KafkaError) as caught:
         check_batches(junk, COMPACTED, NOW, AppendOrigin.CLIENT)
