@@ -109,7 +109,7 @@ def decide_create_partitions(context: Context, command: CreatePartitions) -> Dec
     records: list[CausedRecord] = []
     results: list[ExtendedTopic] = []
     twice = _repeated(names)
-    for position, topic in enumerate(command.topics):
+    for position, topic in enumerate({topic.name: topic for topic in command.topics}.values()):
         try:
             if topic.name in twice:
                 raise KafkaError(ErrorCode.INVALID_REQUEST, f"topic {topic.name} is in the request twice")
@@ -124,18 +124,18 @@ def decide_create_partitions(context: Context, command: CreatePartitions) -> Dec
 
 
 def decide_delete_topics(context: Context, command: DeleteTopics) -> Decision:
-    """By name or id. The same topic twice in one request is an error for the second mention."""
+    """By name or id. A topic that the request mentions twice stays."""
     if len(command.topics) > TOPICS_MAX:
         return refuse(
             ErrorCode.POLICY_VIOLATION, f"{len(command.topics)} topics in one request; {TOPICS_MAX} are allowed"
         )
     records: list[CausedRecord] = []
     results: list[DeletedTopic] = []
-    gone: set[Uuid] = set()
-    for reference in command.topics:
+    mentions = Counter(_topic_id(context.image, reference) for reference in command.topics)
+    for reference in dict.fromkeys(command.topics):
         try:
             topic = _find(context.image, reference)
-            if topic.topic_id in gone:
+            if mentions[topic.topic_id] > 1:
                 raise KafkaError(ErrorCode.INVALID_REQUEST, f"topic {topic.name} is in the request twice")
         except KafkaError as error:
             results.append(
@@ -147,7 +147,6 @@ def decide_delete_topics(context: Context, command: DeleteTopics) -> Decision:
                 )
             )
             continue
-        gone.add(topic.topic_id)
         records.append(caused(RemoveTopicRecord(topic_id=topic.topic_id), "a client deleted the topic"))
         results.append(DeletedTopic(name=topic.name, topic_id=topic.topic_id))
     return Decision(result=TopicsDeleted(topics=tuple(results)), records=tuple(records))
@@ -202,12 +201,13 @@ def _create_topic(context: Context, topic: NewTopic, topic_id: Uuid) -> tuple[Cr
     if len(set(keys)) < len(keys):
         raise KafkaError(ErrorCode.INVALID_CONFIG, "a configuration key is there twice")
     for config in topic.configs:
-        if config.value is not None:
-            validate(ResourceType.TOPIC, config.key, config.value)
-            record = ConfigRecord(
-                resource_type=ResourceType.TOPIC, resource_name=topic.name, key=config.key, value=config.value
-            )
-            records.append(caused(record, event))
+        if config.value is None:
+            raise KafkaError(ErrorCode.INVALID_CONFIG, f"Null value not supported for topic configs: {config.key}")
+        validate(ResourceType.TOPIC, config.key, config.value)
+        record = ConfigRecord(
+            resource_type=ResourceType.TOPIC, resource_name=topic.name, key=config.key, value=config.value
+        )
+        records.append(caused(record, event))
     created = CreatedTopic(
         name=topic.name, topic_id=topic_id, partitions=len(replicas), replication_factor=len(replicas[0])
     )
@@ -339,6 +339,10 @@ def _find(image: MetadataImage, reference: TopicReference) -> TopicImage:
     if topic is None:
         raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID, "no topic has this id")
     return topic
+
+
+def _topic_id(image: MetadataImage, reference: TopicReference) -> Uuid | None:
+    return image.topic_ids.get(reference.name) if reference.name is not None else reference.topic_id
 
 
 def _seed(context: Context, position: int) -> bytes:

@@ -89,6 +89,7 @@ def test_a_topic_without_numbers_gets_the_cluster_defaults() -> None:
         (NewTopic(name="t", replication_factor=4), ErrorCode.INVALID_REPLICATION_FACTOR),
         (NewTopic(name="t", configs=(ConfigValue(key="no.such", value="1"),)), ErrorCode.INVALID_CONFIG),
         (NewTopic(name="t", configs=(ConfigValue(key="retention.ms", value="x"),)), ErrorCode.INVALID_CONFIG),
+        (NewTopic(name="t", configs=(ConfigValue(key="retention.ms", value=None),)), ErrorCode.INVALID_CONFIG),
         (
             NewTopic(name="t", partitions=1, assignments=(Assignment(partition=0, replicas=(1,)),)),
             ErrorCode.INVALID_REQUEST,
@@ -220,11 +221,22 @@ def test_deleting_what_is_not_there_is_an_error_of_its_own(reference: TopicRefer
     assert "t" in world.image.topic_ids
 
 
-def test_deleting_a_topic_twice_in_one_request_deletes_it_once() -> None:
+def test_a_topic_that_is_to_be_deleted_twice_in_one_request_stays() -> None:
     world = _world()
     topic = world.create("t", (1,))
     results = _delete(world, TopicReference(name="t"), TopicReference(topic_id=topic.topic_id))
-    assert [item.error_code for item in results] == [ErrorCode.NONE, ErrorCode.INVALID_REQUEST]
+    assert [item.error_code for item in results] == [ErrorCode.INVALID_REQUEST] * 2
+    (result,) = _delete(world, TopicReference(name="t"), TopicReference(name="t"))
+    assert result.error_code is ErrorCode.INVALID_REQUEST
+    assert "t" in world.image.topic_ids
+
+
+def test_a_topic_that_is_to_be_extended_twice_in_one_request_is_answered_once() -> None:
+    world = _world()
+    world.create("t", (1, 2))
+    result = world.do(CreatePartitions(topics=(NewPartitions(name="t", count=4), NewPartitions(name="t", count=5))))
+    assert isinstance(result, PartitionsCreated)
+    assert [topic.error_code for topic in result.topics] == [ErrorCode.INVALID_REQUEST]
 
 
 def test_partitions_are_added_up_to_a_new_total() -> None:
