@@ -66,6 +66,10 @@ class ConnectionOwner(Protocol):
 
     def on_close(self, connection: "ClientConnection") -> None: ...
 
+    def on_unsent(self, change: int) -> None:
+        """So many bytes more (or fewer) are kept for clients that do not take them."""
+        ...
+
     def complain(self, text: str) -> None:
         """Log one line about a client's behaviour, or keep quiet when there are too many."""
         ...
@@ -128,6 +132,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._queued_bytes = 0
         self._reading_paused = False
         self._writing_paused = False
+        #: Bytes that the transport held when it asked for a pause; 0 while it does not.
+        self._unsent_bytes = 0
         #: Responses that have come and are to be encoded; when there are any, `_on_send_due` is scheduled.
         self._delivered: list[tuple[_Slot, Response | Encoded]] = []
         #: No more requests are taken: the connection is closed, or closes after what is in the line.
@@ -163,9 +169,12 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._writing_paused = True
+        if self._transport is not None:
+            self._set_unsent(self._transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         self._writing_paused = False
+        self._set_unsent(0)
         self.last_active_ms = self._clock.now_ms()
         self._send_ready()
         self._serve()
@@ -175,6 +184,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         slots, self._slots = self._slots, deque()
         self._delivered.clear()
         self._queued_bytes = 0
+        self._set_unsent(0)
         for slot in slots:
             match slot.later:
                 case None:
@@ -405,6 +415,10 @@ class ClientConnection(asyncio.BufferedProtocol):
                 transport.writelines(batch)
         if self._closing:
             self._close_when_empty()
+
+    def _set_unsent(self, size: int) -> None:
+        self._owner.on_unsent(size - self._unsent_bytes)
+        self._unsent_bytes = size
 
     def _close_when_empty(self) -> None:
         if self._closing and not self._slots and self._transport is not None and not self._transport.is_closing():

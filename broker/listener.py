@@ -48,6 +48,8 @@ class Connections:
         self._open: set[ClientConnection] = set()
         self._complaints: deque[int] = deque()
         self._unsaid = 0
+        #: Bytes of responses that lie in transports because their clients do not take them.
+        self.unsent_bytes = 0
         self._sweep_ms = min(max(limits.max_idle_ms // 4, _SWEEP_MS_MIN), _SWEEP_MS_MAX)
         self._timer: Timer | None = None
 
@@ -84,6 +86,9 @@ class Connections:
 
     def on_close(self, connection: ClientConnection) -> None:
         self._open.discard(connection)
+
+    def on_unsent(self, change: int) -> None:
+        self.unsent_bytes += change
 
     def complain(self, text: str) -> None:
         now_ms = self._clock.now_ms()

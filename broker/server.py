@@ -209,6 +209,7 @@ class BrokerServer:
             disk=self._disk,
             clock=clock,
             spawner=self._spawner,
+            unsent_bytes=lambda: self._connections.unsent_bytes,
         )
         isr_keeper = IsrKeeper(broker_id=config.node_id, replicas=replicas, controller=link, clock=clock)
         keeper = LogKeeper(logs=logs, replicas=replicas, flusher=flusher, clock=clock, properties=self._properties)

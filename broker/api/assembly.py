@@ -1,6 +1,6 @@
 """Puts the handlers of a broker together. Owns nothing; a new family of APIs is one more handler here."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from broker.api import delete_records, fetch, log_dirs, offsets, produce
@@ -41,9 +41,14 @@ def build_apis(
     disk: log_dirs.DiskSpace,
     clock: Clock,
     spawner: Spawner,
+    unsent_bytes: Callable[[], int],
     more: Iterable[object] = (),
 ) -> ApiTable:
-    """The table of all that this broker serves. `more` are handlers that are made elsewhere: coordinators."""
+    """The table of all that this broker serves.
+
+    `unsent_bytes` tells how many bytes of responses slow clients leave lying. `more` are handlers that are made
+    elsewhere: coordinators.
+    """
     creator = None
     if properties.boolean("auto.create.topics.enable"):
         creator = TopicCreator(controller=controller, spawner=spawner)
@@ -57,6 +62,7 @@ def build_apis(
             images=controller,
             clock=clock,
             max_bytes=properties.integer("fetch.max.bytes"),
+            unsent_bytes=unsent_bytes,
         ),
         OffsetsApi(replicas=replicas),
         MetadataApi(broker_id=broker_id, images=controller, creator=creator),

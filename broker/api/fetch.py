@@ -11,6 +11,7 @@ Versions 4-16.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from broker.api.answers import Answer, Later, RequestContext
@@ -40,6 +41,9 @@ from cluster.wire.fetch import (
 
 #: A client's own waiting time counts up to here.
 WAIT_MS_MAX: Final = 300_000
+#: Bytes of responses kept for slow clients, all of them together, from which new responses are small.
+UNSENT_BYTES_MAX: Final = 256 * 1024 * 1024
+SMALL_RESPONSE_BYTES: Final = 1024 * 1024
 
 _READ_COMMITTED: Final = 1
 _FIRST_VERSION_WITH_ZSTD: Final = 10
@@ -69,20 +73,34 @@ class Replicas(Protocol):
 
 
 class FetchApi:
-    """`max_bytes` is fetch.max.bytes, the limit of one answer whatever the client asks for."""
+    """`max_bytes` is fetch.max.bytes, the limit of one answer whatever the client asks for.
 
-    def __init__(self, *, broker_id: int, replicas: Replicas, images: Images, clock: Clock, max_bytes: int) -> None:
+    `unsent_bytes` tells how much is kept for clients that do not take their answers.
+    """
+
+    def __init__(
+        self,
+        *,
+        broker_id: int,
+        replicas: Replicas,
+        images: Images,
+        clock: Clock,
+        max_bytes: int,
+        unsent_bytes: Callable[[], int],
+    ) -> None:
         self._broker_id = broker_id
         self._replicas = replicas
         self._images = images
         self._clock = clock
         self._max_bytes = max_bytes
+        self._unsent_bytes = unsent_bytes
 
     @serves(FETCH, "4-16")
     def fetch(self, request: FetchRequest, context: RequestContext) -> Answer[FetchResponse]:
         if request.session_epoch > 0:
             return FetchResponse(error_code=ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
-        fetch = _Fetch(self, request, context, self._max_bytes)
+        room = max(UNSENT_BYTES_MAX - self._unsent_bytes(), SMALL_RESPONSE_BYTES)
+        fetch = _Fetch(self, request, context, min(self._max_bytes, room))
         fetch.read_all()
         if request.max_wait_ms <= 0 or fetch.due:
             return fetch.response()

@@ -265,6 +265,7 @@ class Broker:
     def __init__(self, folder: Path, image: MetadataImage | None = None, settings: Mapping[str, str] | None = None):
         self.clock = StillClock()
         self.spawner = LoopSpawner()
+        self.unsent_bytes = 0
         self.controller = ScriptedController(cluster_image() if image is None else image)
         self.replicas = Replicas(folder, self.controller)
         properties = BrokerProperties.of(settings or {})
@@ -278,6 +279,7 @@ class Broker:
             disk=self.replicas.disk,
             clock=self.clock,
             spawner=self.spawner,
+            unsent_bytes=lambda: self.unsent_bytes,
         )
 
     def call(self, request: Request[Any], version: int, *, listener: str = "PLAINTEXT") -> Any:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.api.fetch import SMALL_RESPONSE_BYTES, UNSENT_BYTES_MAX
 from broker.log.config import LogConfig
 from broker.log.validator import AppendOrigin
 from cluster.errors import ErrorCode
@@ -177,6 +178,16 @@ def test_the_broker_limits_a_response_whatever_the_client_asks_for(tmp_path: Pat
     put(broker, *["x" * 400] * 5)
     (data,) = parts(broker.ask(wanted(0), 12))
     assert offsets(data) == [0, 1]
+
+
+def test_responses_are_small_while_slow_clients_leave_much_lying(tmp_path: Path) -> None:
+    broker = broker_with(tmp_path)
+    put(broker, *["x" * 400_000] * 5)
+    request = wanted(0, max_bytes=1 << 24, partition_max_bytes=1 << 24)
+    broker.unsent_bytes = UNSENT_BYTES_MAX - (1 << 24)
+    assert len(offsets(parts(broker.ask(request, 12))[0])) == 5
+    broker.unsent_bytes = 2 * UNSENT_BYTES_MAX
+    assert len(offsets(parts(broker.ask(request, 12))[0])) == SMALL_RESPONSE_BYTES // 400_000
 
 
 # Waiting.

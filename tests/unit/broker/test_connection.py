@@ -308,6 +308,21 @@ async def test_a_client_that_does_not_read_is_not_served_further() -> None:
 
 
 @on_loop
+async def test_what_slow_clients_leave_lying_is_counted_until_they_take_it_or_go() -> None:
+    client = Client()
+    client.handlers.fetched = bytes(10_000)
+    counts = []
+    for leave in (client.connection.resume_writing, client.lose):
+        client.transport.room = 1
+        client.send(fetch(1))
+        counts.append(client.owner.unsent_bytes)
+        leave()
+        counts.append(client.owner.unsent_bytes)
+    assert counts[0] > 10_000
+    assert counts == [counts[0], 0, counts[0], 0]
+
+
+@on_loop
 async def test_responses_that_come_while_the_client_does_not_read_wait() -> None:
     client = Client()
     client.send(sync_group(1) + sync_group(2))

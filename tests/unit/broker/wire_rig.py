@@ -80,6 +80,9 @@ class Transport:
         assert not self.reading
         self.reading = True
 
+    def get_write_buffer_size(self) -> int:
+        return len(self.written[-1]) if self.written else 0
+
     def is_closing(self) -> bool:
         return self.closed
 
@@ -95,6 +98,7 @@ class Owner:
         self.open: list[ClientConnection] = []
         self.complaints: list[str] = []
         self.full = False
+        self.unsent_bytes = 0
 
     def on_open(self, connection: ClientConnection) -> bool:
         self.open.append(connection)
@@ -102,6 +106,9 @@ class Owner:
 
     def on_close(self, connection: ClientConnection) -> None:
         self.open.remove(connection)
+
+    def on_unsent(self, change: int) -> None:
+        self.unsent_bytes += change
 
     def complain(self, text: str) -> None:
         self.complaints.append(text)
