@@ -101,7 +101,8 @@ class Connections:
         said.append(now_ms)
         more = f" ({self._unsaid} lines like this were left out)" if self._unsaid else ""
         self._unsaid = 0
-        log.warning("%s%s", text[:COMPLAINT_CHARS_MAX], more)
+        shown = "".join(char if char.isprintable() else "?" for char in text[:COMPLAINT_CHARS_MAX])
+        log.warning("%s%s", shown, more)
 
     def _sweep(self) -> None:
         idle_since_ms = self._clock.now_ms() - self._limits.max_idle_ms

@@ -4,8 +4,8 @@ Versions 0-2. Offset -1 means the high watermark, beyond which nothing can be de
 once; followers hear of it with the next message of their leader. A topic that is only compacted cannot be cut, and
 neither can the coordinators' own.
 
-# Differs from Kafka: the answer does not wait for the followers. Their log start follows, and a new leader that has not
-# heard of it yet serves records that may be gone a moment later, which no client can tell from a late request.
+Differs from Kafka: the answer does not wait for the followers. Their log start follows, and a new leader that has not
+heard of it yet serves records that may be gone a moment later, which no client can tell from a late request.
 """
 
 from typing import Protocol

@@ -105,6 +105,14 @@ async def test_complaints_are_few_short_and_counted(caplog: pytest.LogCaptureFix
 
 
 @on_loop
+async def test_what_a_client_sent_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    owner = connections(StillClock())
+    with caplog.at_level(logging.WARNING):
+        owner.complain("topic a\n[ERROR] root \x1b[31m")
+    assert caplog.records[0].getMessage() == "topic a?[ERROR] root ?[31m"
+
+
+@on_loop
 async def test_stopping_waits_for_answers_until_its_grace_is_over() -> None:
     clock = StillClock()
     owner = connections(clock)
