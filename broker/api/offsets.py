@@ -103,19 +103,19 @@ class OffsetsApi:
     def _find(self, partition: Partition, item: ListOffsetsPartition, read_committed: bool) -> TimestampOffset:
         role = partition.leader_role(item.current_leader_epoch)
         log = partition.log
-        match item.timestamp:
-            case -2 | -4:  # There are no tiers: the earliest offset is the earliest local one.
-                return log.earliest_offset()
-            case -5:
-                return _NOTHING
-            case -1:
-                latest = partition.latest_offset(item.current_leader_epoch)
-                limit = log.last_stable_offset(latest) if read_committed else latest
-                return TimestampOffset(limit, leader_epoch=role.leader_epoch)
-            case -3:
-                found = reading(self._replicas, partition, log.offset_of_max_timestamp)
-            case timestamp:
-                found = reading(self._replicas, partition, lambda: log.offset_for_timestamp(timestamp))
+        timestamp = item.timestamp
+        if timestamp in (EARLIEST, EARLIEST_LOCAL):
+            return log.earliest_offset()
+        if timestamp == LATEST_TIERED:
+            return _NOTHING
+        if timestamp == LATEST:
+            latest = partition.latest_offset(item.current_leader_epoch)
+            limit = log.last_stable_offset(latest) if read_committed else latest
+            return TimestampOffset(limit, leader_epoch=role.leader_epoch)
+        if timestamp == MAX_TIMESTAMP:
+            found = reading(self._replicas, partition, log.offset_of_max_timestamp)
+        else:
+            found = reading(self._replicas, partition, lambda: log.offset_for_timestamp(timestamp))
         high_watermark = partition.high_watermark
         limit = log.last_stable_offset(high_watermark) if read_committed else high_watermark
         if found is not None and found.offset < limit:
