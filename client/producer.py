@@ -60,6 +60,8 @@ class Counters:
     pending: int = 0
     acknowledged: int = 0
     failed: int = 0
+    #: Why the first of the failed ones failed.
+    first_error: KafkaError | None = None
 
 
 class _Written(NamedTuple):
@@ -502,6 +504,7 @@ class Producer:
             outcome.exception()
             self.counters.pending -= batch.record_count
             self.counters.failed += batch.record_count
+            self.counters.first_error = self.counters.first_error or error
         self._call_next()
 
     def _fail_all(self, error: KafkaError) -> None:
