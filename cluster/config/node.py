@@ -8,6 +8,9 @@ from cluster.config.values import ConfigError
 from cluster.ids import Endpoint, parse_uuid
 from cluster.metadata.records import Listener
 
+#: Names of listeners that say what is spoken on them unless listener.security.protocol.map says otherwise.
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundListener:
@@ -43,12 +46,15 @@ def node_config(properties: BrokerProperties) -> NodeConfig:
     """Raises ConfigError when keys contradict one another or something needed is missing."""
     node_id = _node_id(properties)
     roles = properties.list("process.roles")
+    if not roles:
+        raise ConfigError("process.roles is empty: a node is a controller, a broker, or both")
     controller_names = {name.upper() for name in properties.list("controller.listener.names")}
     protocols = dict(
         _pair(text, "listener.security.protocol.map") for text in properties.list("listener.security.protocol.map")
     )
     binds = _endpoints(properties, "listeners")
     advertised = _endpoints(properties, "advertised.listeners")
+    _check_endpoints(binds, advertised)
     client = [
         _bound(name, bind, advertised.get(name), protocols)
         for name, bind in binds.items()
@@ -122,6 +128,17 @@ def parse_endpoint(text: str, source: str) -> Endpoint:
     return Endpoint(host.strip("[]"), int(port))
 
 
+def _check_endpoints(binds: Mapping[str, Endpoint], advertised: Mapping[str, Endpoint]) -> None:
+    taken: dict[Endpoint, str] = {}
+    for name, bind in binds.items():
+        if bind.port and bind in taken:
+            raise ConfigError(f"listeners: {taken[bind]} and {name} both want {bind}; give one of them another port")
+        taken[bind] = name
+    for name in advertised:
+        if name not in binds:
+            raise ConfigError(f"advertised.listeners: {name} is not one of listeners, which are {', '.join(binds)}")
+
+
 def _pair(text: str, key: str) -> tuple[str, str]:
     name, separator, value = text.partition(":")
     if not separator:
@@ -130,7 +147,7 @@ def _pair(text: str, key: str) -> tuple[str, str]:
 
 
 def _bound(name: str, bind: Endpoint, advertised: Endpoint | None, protocols: Mapping[str, str]) -> BoundListener:
-    protocol = protocols.get(name, "PLAINTEXT")
+    protocol = protocols.get(name, name if name in _PROTOCOLS else "PLAINTEXT")
     if protocol != "PLAINTEXT":
         raise ConfigError(f"listener {name} asks for {protocol}; only PLAINTEXT is supported")
     told = advertised or bind
@@ -171,4 +188,9 @@ def _voters(properties: BrokerProperties, node_id: int, bind: Endpoint | None) -
         raise ConfigError("controller.quorum.voters is unset: a broker must know its controllers, as id@host:port,...")
     if bind is not None and node_id not in voters:
         raise ConfigError(f"this node is controller {node_id}, which controller.quorum.voters does not name")
+    # Other hosts, or none, may be the two sides of an address translation.
+    if bind is not None and bind.port and voters[node_id].host == bind.host and voters[node_id] != bind:
+        raise ConfigError(
+            f"controller.quorum.voters: controller {node_id} is at {voters[node_id]}, but its listener is {bind}"
+        )
     return voters
