@@ -21,8 +21,12 @@ def _telling(what: str) -> Iterator[None]:
 
     try:
         yield
-    except (ClusterError, ConfigError, NodeRunning, OSError) as error:
+    except (ClusterError, ConfigError, NodeRunning) as error:
         raise click.ClickException(f"{what}: {error}") from None
+    except OSError as error:
+        # A sentence of ours, or the system's word and the file that it is about.
+        file = f"{error.filename}: " if error.filename else ""
+        raise click.ClickException(f"{what}: {file}{error.strerror or error}") from None
 
 
 @click.command()

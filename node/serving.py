@@ -10,6 +10,7 @@ from pathlib import Path
 from cluster.config.node import NodeConfig, node_config
 from cluster.config.properties import BrokerProperties, parse_assignments, parse_properties
 from cluster.config.values import ConfigError
+from cluster.host.disk import HostDisk
 from cluster.ids import Endpoint
 from node import node_lock
 from node.logs import set_up_logging
@@ -40,19 +41,40 @@ def load_roles() -> None:
 
 
 def run_node(config: NodeConfig) -> int:
-    """Be the parent process of one node; the roles must have been loaded. Raises NodeRunning and OSError."""
+    """Be the parent process of one node; the roles must have been loaded. Raises ConfigError, NodeRunning, OSError."""
     from node.roles import run_broker, run_controller
     from node.supervisor import Supervisor
 
     for warning in config.properties.warnings:
         log.warning("%s", warning)
-    os.makedirs(config.log_dir, exist_ok=True)
-    lock = node_lock.take(Path(config.log_dir))
-    check_ports(config)
+    lock = _take_folder(config)
     try:
+        check_ports(config)
         return Supervisor(config, run_controller, run_broker).run()
     finally:
         os.close(lock)
+
+
+def _take_folder(config: NodeConfig) -> int:
+    """Own the log directory; returns the lock. Raises ConfigError and NodeRunning.
+
+    Whose it is must be known before any role starts: a controller with the journal of another cluster would vote.
+    """
+    from broker.log.log_dir import WrongDirectory, check_owner
+
+    try:
+        os.makedirs(config.log_dir, exist_ok=True)
+        lock = node_lock.take(Path(config.log_dir))
+        try:
+            check_owner(HostDisk(config.log_dir), cluster_id=config.cluster_id, node_id=config.node_id)
+        except BaseException:
+            os.close(lock)
+            raise
+    except WrongDirectory as error:
+        raise ConfigError(f"log.dir={config.log_dir}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"log.dir={config.log_dir} cannot be used: {error.strerror}") from None
+    return lock
 
 
 def check_ports(config: NodeConfig) -> None:

@@ -99,10 +99,10 @@ class Supervisor:
         deadline = monotonic() + patience_s
         while monotonic() < deadline:
             ended = [found for found, _ in reap()]
-            if pid in ended:
-                return
             if self._controller in ended:
                 self._controller = None
+            if pid in ended:
+                return
             self._signals.wait(min(0.5, deadline - monotonic()))
         log.error("the %s did not stop in %.0f s and is killed", role, patience_s)
         os.kill(pid, signal.SIGKILL)

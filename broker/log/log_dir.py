@@ -216,23 +216,40 @@ def open_log_dir(disk: Disk, *, cluster_id: str, node_id: int, new_directory_id:
         raise
 
 
-def _own_meta_properties(disk: Disk, cluster_id: str, node_id: int, new_directory_id: Uuid) -> MetaProperties:
+def check_owner(disk: Disk, *, cluster_id: str | None, node_id: int) -> MetaProperties | None:
+    """Who the directory says that it belongs to; None when it belongs to nobody yet.
+
+    Raises WrongDirectory when that is another node or another cluster; without a `cluster_id` any cluster will do.
+    """
     content = read_file(disk, names.META_PROPERTIES, _SMALL_FILE_MAX)
     if content is None:
         if any(names.parse_partition_folder(name) for name in disk.listdir("")):
-            raise WrongDirectory(f"there are partitions but no {names.META_PROPERTIES}: whose they are is unknown")
-        meta = MetaProperties(cluster_id=cluster_id, node_id=node_id, directory_id=new_directory_id)
-        replace_file(disk, names.META_PROPERTIES, render_meta_properties(meta))
-        return meta
+            raise WrongDirectory(
+                f"there are partitions but no {names.META_PROPERTIES}, so whose they are is unknown: put that file "
+                "back, or empty the directory and let this node fetch everything again"
+            )
+        return None
     try:
         meta = parse_meta_properties(content)
     except ValueError as error:
-        raise WrongDirectory(f"{names.META_PROPERTIES} cannot be read: {error}") from error
-    if (meta.cluster_id, meta.node_id) != (cluster_id, node_id):
         raise WrongDirectory(
-            f"the directory is of node {meta.node_id} in cluster {meta.cluster_id}, "
-            f"this is node {node_id} in cluster {cluster_id}"
+            f"{names.META_PROPERTIES} cannot be read ({error}), so whose this directory is is unknown: put the file "
+            "right, or empty the directory and let this node fetch everything again"
+        ) from error
+    if meta.node_id != node_id or cluster_id not in (None, meta.cluster_id):
+        own = f"node {node_id}" + ("" if cluster_id is None else f" in cluster {cluster_id}")
+        raise WrongDirectory(
+            f"the directory is of node {meta.node_id} in cluster {meta.cluster_id}, this is {own}: give this node a "
+            "directory of its own"
         )
+    return meta
+
+
+def _own_meta_properties(disk: Disk, cluster_id: str, node_id: int, new_directory_id: Uuid) -> MetaProperties:
+    meta = check_owner(disk, cluster_id=cluster_id, node_id=node_id)
+    if meta is None:
+        meta = MetaProperties(cluster_id=cluster_id, node_id=node_id, directory_id=new_directory_id)
+        replace_file(disk, names.META_PROPERTIES, render_meta_properties(meta))
     return meta
 
 
