@@ -84,6 +84,8 @@ class LinkSettings:
     register_timeout_ms: int = 10_000
     #: A shutdown waits no longer for controllers that are silent for so long: well above what their elections take.
     silence_ms: int = 2500
+    #: How often a broker that waits for its cluster to exist says so.
+    complaint_ms: int = 5000
 
 
 class _Bell:
@@ -120,7 +122,13 @@ class _Bell:
 async def discover_cluster_id(net: Net, clock: Clock, voters: Mapping[int, Endpoint], settings: LinkSettings) -> str:
     """The id of the cluster that the controllers make up; asks until one of them knows it."""
     question = codec(StatusRequest).encode(StatusRequest())
+    asked_ms = told_ms = clock.now_ms()
     while True:
+        now_ms = clock.now_ms()
+        if now_ms - told_ms >= settings.complaint_ms:
+            told_ms = now_ms
+            names = ", ".join(f"{controller_id}@{endpoint}" for controller_id, endpoint in voters.items())
+            log.warning("no controller of %s has told its cluster for %d s", names, (now_ms - asked_ms) // 1000)
         for endpoint in voters.values():
             try:
                 answer = await net.call(endpoint, STATUS, question, settings.status_timeout_ms)
