@@ -367,6 +367,7 @@ class Partition:
             return
         assert new <= self.log.log_end_offset, "nothing beyond the log's end is committed"
         self.high_watermark = new
+        self.log.on_high_watermark(new)
         waiters = role.waiters
         if waiters and waiters[0].end_offset <= new:
             code = self._committed_code(role)
@@ -481,6 +482,7 @@ class Partition:
         new = max(min(leader_high_watermark, log.log_end_offset), log.log_start_offset)
         if new > self.high_watermark:
             self.high_watermark = new
+            log.on_high_watermark(new)
             self._tell_high_watermark()
 
     def truncate(self, offset: int) -> None:
@@ -520,5 +522,7 @@ class Partition:
         target = self.high_watermark if offset == -1 else offset
         if not 0 <= target <= self.high_watermark:
             raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE, f"the high watermark is {self.high_watermark}")
-        self.log.increment_log_start_offset(target)
+        if self.log.increment_log_start_offset(target):
+            # Followers learn of the new start the way they learn of the high watermark.
+            self._tell_high_watermark()
         return self.log.log_start_offset
