@@ -123,7 +123,7 @@ def list_json(topics: Sequence[TopicMetadata]) -> str:
 
 
 def kafka_described(view: TopicView) -> str:
-    """As Apache Kafka's tool prints it, tabs and all."""
+    """As Apache Kafka's tool prints it, tabs and all; eligible leader replicas are not asked for."""
     name = view.topic.name
     configs = ",".join(
         f"{entry.name}={entry.value}" for entry in view.configs if entry.source not in _BUILT_IN and entry.value
@@ -137,7 +137,7 @@ def kafka_described(view: TopicView) -> str:
         lines.append(
             f"\tTopic: {name}\tPartition: {partition.partition}\tLeader: {leader}"
             f"\tReplicas: {','.join(map(str, partition.replicas))}\tIsr: {','.join(map(str, partition.isr))}"
-            "\tElr: \tLastKnownElr: "
+            "\tElr: N/A\tLastKnownElr: N/A"
         )
     return "\n".join(lines)
 

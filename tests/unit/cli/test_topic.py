@@ -125,7 +125,7 @@ def test_a_topic_is_described_as_kafka_s_own_tool_does(fake: FakeCluster, run: R
     assert run("topic", "describe", "orders", "--format", "kafka").stdout == (
         f"Topic: orders\tTopicId: {format_uuid(topic.topic_id)}\tPartitionCount: 1\tReplicationFactor: 3"
         "\tConfigs: min.insync.replicas=2\n"
-        "\tTopic: orders\tPartition: 0\tLeader: 1\tReplicas: 1,2,3\tIsr: 1,2,3\tElr: \tLastKnownElr: \n"
+        "\tTopic: orders\tPartition: 0\tLeader: 1\tReplicas: 1,2,3\tIsr: 1,2,3\tElr: N/A\tLastKnownElr: N/A\n"
     )
 
 
