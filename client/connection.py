@@ -141,7 +141,8 @@ class Connection:
     async def open(cls, endpoint: Endpoint, settings: ConnectionSettings, clock: Clock) -> "Connection":
         """Connect and learn the versions that the broker speaks.
 
-        Raises ClientError: NETWORK_EXCEPTION when the broker cannot be reached or is none, REQUEST_TIMED_OUT.
+        Raises ClientError(NETWORK_EXCEPTION) when the broker cannot be reached, is none, or is silent: whatever was to
+        be asked was not, so that it may be asked elsewhere.
         """
         connection = cls(endpoint, settings, clock)
         try:
@@ -150,9 +151,8 @@ class Connection:
                 await connection._negotiate()
         except TimeoutError:
             connection.abort("it took too long to connect")
-            raise timed_out(
-                connection._subject, f"it did not connect and introduce itself within {settings.connect_timeout_ms} ms"
-            ) from None
+            reason = f"it did not connect and introduce itself within {settings.connect_timeout_ms} ms"
+            raise disconnected(connection._subject, reason) from None
         except BaseException:
             connection.abort("it never came to be")
             raise
@@ -191,7 +191,7 @@ class Connection:
                 ErrorCode.UNSUPPORTED_VERSION,
                 f"no common version of {api.name}: the broker offers {theirs}",
                 subject=self._subject,
-                advice="use a broker that offers it; `ApiVersions` is how brokers and clients compare",
+                advice="use a broker that offers it",
             )
         return high
 

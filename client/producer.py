@@ -105,8 +105,8 @@ class Delivery:
 class Producer:
     """`Producer({"bootstrap.servers": "host:9092"})` or `Producer(bootstrap_servers="host:9092")`, with `async with`.
 
-    Used by one event loop. Leaving the block flushes; so records are safe where no error was raised, there or by an
-    awaited delivery. The constructor raises ConfigError.
+    Used by one event loop. Leaving the block flushes, but failures are told by deliveries alone: await them, or look
+    at `counters` afterwards. The constructor raises ConfigError.
     """
 
     def __init__(

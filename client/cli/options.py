@@ -18,7 +18,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 ENVIRONMENT: Final = "KAFKA_BOOTSTRAP_SERVERS"
 DEFAULT_SERVER: Final = "127.0.0.1:19092"
 CLUSTER_FILE: Final = "cluster.json"
-_CONNECT_MS_MAX: Final = 10_000
+#: A broker that does not answer for so long is frozen or gone; there is time left then to ask another one.
+_CONNECT_MS_MAX: Final = 3_000
 _REQUEST_MS_MAX: Final = 30_000
 _UNITS_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?")

@@ -194,7 +194,7 @@ def test_a_listener_that_says_nothing_is_given_up() -> None:
         hasty = ConnectionSettings(client_id="t", connect_timeout_ms=5, request_timeout_ms=5000, frame_size_max=1000)
         with pytest.raises(ClientError, match="within 5 ms") as raised:
             await Connection.open(endpoint, hasty, SystemClock())
-        assert raised.value.code is ErrorCode.REQUEST_TIMED_OUT
+        assert raised.value.code is ErrorCode.NETWORK_EXCEPTION
         server.close()
 
     asyncio.run(main())
