@@ -20,10 +20,12 @@ from client.admin import Admin, NewTopic
 from client.consumer import Consumer
 from client.producer import Delivery, Producer
 from cluster.errors import KafkaError
-from cluster.ids import TopicPartition
-from node.local_cluster import DEFAULT_PORT, LocalCluster, load, signal_node
+from cluster.ids import Endpoint, TopicPartition
+from node.local_cluster import CONTROLLER_PORT_OFFSET, DEFAULT_PORT, HOST, LocalCluster, load, signal_node
+from node.serving import check_port
 from node.up import start_nodes
 
+NODES = 3
 TOPIC = "orders"
 PARTITION = TopicPartition(TOPIC, 0)
 RECORDS_PER_SECOND = 500
@@ -42,7 +44,7 @@ def run_demo(port: int | None) -> int:
     with tempfile.TemporaryDirectory(prefix="blumfeld-demo-") as folder:
         _tell(began, "starting three nodes, each a controller and a broker")
         blumfeld = [sys.executable, "-P", "-m", "node.main"]
-        up = [*blumfeld, "up", "-n", "3", "--dir", folder, "--port", str(port or DEFAULT_PORT), "--detach"]
+        up = [*blumfeld, "up", "-n", str(NODES), "--dir", folder, "--port", str(port or _free_ports()), "--detach"]
         started = subprocess.run(up, capture_output=True, text=True, check=False)
         if started.returncode:
             raise DemoFailed(started.stderr.strip() or started.stdout.strip())
@@ -52,6 +54,19 @@ def run_demo(port: int | None) -> int:
             return asyncio.run(_Demo(cluster, began).run())
         finally:
             subprocess.run([*blumfeld, "down", "--dir", folder], capture_output=True, check=False)
+
+
+def _free_ports() -> int:
+    """The usual first port, or the first of as many that nobody has."""
+    for first in range(DEFAULT_PORT, 60_000, 1000):
+        try:
+            for port in range(first, first + NODES):
+                check_port("demo", Endpoint(HOST, port))
+                check_port("demo", Endpoint(HOST, port + CONTROLLER_PORT_OFFSET))
+        except OSError:
+            continue
+        return first
+    raise DemoFailed("no ports are free on this machine")
 
 
 def _tell(began: float, text: str) -> None:

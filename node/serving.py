@@ -83,10 +83,11 @@ def check_ports(config: NodeConfig) -> None:
     if config.controller_bind is not None:
         wanted.append(("CONTROLLER", config.controller_bind))
     for name, endpoint in wanted:
-        _check_port(name, endpoint)
+        check_port(name, endpoint)
 
 
-def _check_port(name: str, endpoint: Endpoint) -> None:
+def check_port(name: str, endpoint: Endpoint) -> None:
+    """Raises OSError when listener `name` cannot have `endpoint`."""
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
