@@ -152,10 +152,6 @@ class _Partition:
         #: The sequence starts again with a new epoch, as soon as nothing is in flight.
         self.must_renumber = False
 
-    @property
-    def is_idle(self) -> bool:
-        return not self.queue and not self.unacked
-
 
 class Accumulator:
     """Bounded by `buffer_memory`: ask `has_room` before `append`."""
