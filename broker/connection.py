@@ -119,6 +119,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client_address = ""
+        #: Of the last request: most that follow it say the same of themselves.
+        self._context: RequestContext | None = None
         self._buffer = bytearray(RECEIVE_SIZE)
         self._view = memoryview(self._buffer)
         #: 0 <= _end <= _receive_limit <= len(_buffer): received, and how far to receive next. A long frame is received
@@ -253,10 +255,11 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _take_requests(self) -> bool:
         """Dispatch whole frames; returns whether it stopped at a limit and not for want of bytes."""
         position, end, view = 0, self._end, self._view
+        size_max = self._limits.request_bytes
         need = 0
         try:
             while not self._blocked:
-                frame = find_frame(view, position, end, self._limits.request_bytes)
+                frame = find_frame(view, position, end, size_max)
                 if isinstance(frame, NeedMore):
                     need = frame.size_bytes
                     break
@@ -322,7 +325,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         # Bytes behind a request are let pass, as Kafka does: librdkafka's question about all topics has three of them.
         if end > len(frame):
             raise DecodeError(route.api.name, "", len(frame), "truncated")
-        answer = route.handle(request, RequestContext(version, client_id, self._listener, self._client_address))
+        context = self._context
+        if context is None or context.api_version != version or context.client_id != client_id:
+            context = self._context = RequestContext(version, client_id, self._listener, self._client_address)
+        answer = route.handle(request, context)
         if answer is None:
             return
         slot = self._append_slot(correlation_id, version, len(frame))
@@ -356,7 +362,8 @@ class ClientConnection(asyncio.BufferedProtocol):
             slot.buffers = [_PREFIX.pack(len(body) + _CORRELATION_ID_SIZE, slot.correlation_id) + body]
         else:
             slot.buffers = encode_response(response, slot.version, slot.correlation_id)
-        size = sum(map(len, slot.buffers))
+        buffers = slot.buffers
+        size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
         slot.size += size
         self._queued_bytes += size
 

@@ -53,9 +53,11 @@ class LogConfig:
     file_delete_delay_ms: int = 60_000
     producer_id_expiration_ms: int = 24 * 3_600_000
 
-    @property
-    def compacted(self) -> bool:
-        return CleanupPolicy.COMPACT in self.cleanup_policy
+    #: Whether `cleanup_policy` has COMPACT; asked for at each batch.
+    compacted: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "compacted", CleanupPolicy.COMPACT in self.cleanup_policy)
 
     @property
     def deletes(self) -> bool:

@@ -241,16 +241,13 @@ class Partition:
             raise KafkaError(
                 ErrorCode.NOT_LEADER_OR_FOLLOWER, f"this broker does not lead {self.topic}-{self.partition}"
             )
-        self.check_epoch(role.leader_epoch, current_leader_epoch)
+        if current_leader_epoch >= 0 and current_leader_epoch != role.leader_epoch:
+            older = current_leader_epoch < role.leader_epoch
+            raise KafkaError(
+                ErrorCode.FENCED_LEADER_EPOCH if older else ErrorCode.UNKNOWN_LEADER_EPOCH,
+                f"the leader epoch is {role.leader_epoch}, the request says {current_leader_epoch}",
+            )
         return role
-
-    @staticmethod
-    def check_epoch(leader_epoch: int, current_leader_epoch: int) -> None:
-        if current_leader_epoch < 0 or current_leader_epoch == leader_epoch:
-            return
-        older = current_leader_epoch < leader_epoch
-        code = ErrorCode.FENCED_LEADER_EPOCH if older else ErrorCode.UNKNOWN_LEADER_EPOCH
-        raise KafkaError(code, f"the leader epoch is {leader_epoch}, the request says {current_leader_epoch}")
 
     def _raise_unavailable(self) -> None:
         if self.offline_reason is not None:
@@ -270,7 +267,9 @@ class Partition:
         Raises NOT_ENOUGH_REPLICAS before anything is written, NOT_LEADER_OR_FOLLOWER, and the validator's errors.
         """
         role = self.leader_role()
-        if acks == ACKS_ALL and len(role.isr.isr) - role.gone < self.min_isr:
+        in_sync = len(role.isr.isr) - role.gone
+        # The configured number is an upper bound of `min_isr`, and cheaper.
+        if acks == ACKS_ALL and in_sync < self.config.min_insync_replicas and in_sync < self.min_isr:
             raise KafkaError(
                 ErrorCode.NOT_ENOUGH_REPLICAS,
                 f"the ISR of {self.topic}-{self.partition} is {list(role.isr.isr)}, {role.gone} of it are gone, "

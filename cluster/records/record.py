@@ -102,6 +102,10 @@ def check_count(payload: Buffer, record_count: int) -> None:
         if record_count * RECORD_SIZE_MIN > len(payload):
             raise _invalid(f"{record_count} records in {len(payload)} bytes")
         return
+    if record_count == 1 and len(payload) >= RECORD_SIZE_MIN:
+        length, start = decode_varint(payload, 0)
+        if start + length == len(payload):
+            return
     for _ in _iterate_spans(payload, record_count):
         pass
 

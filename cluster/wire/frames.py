@@ -7,11 +7,13 @@ Source: the protocol guide.
 """
 
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final, NamedTuple
 
 from cluster.seams import Buffer
 
 SIZE_SIZE: Final = 4
+_SIZE: Final = Struct(">i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def find_frame(buffer: Buffer, position: int, end: int, size_max: int, size_min:
     if available < SIZE_SIZE:
         return NeedMore(SIZE_SIZE)
     start = position + SIZE_SIZE
-    size = int.from_bytes(buffer[position:start], "big", signed=True)
+    (size,) = _SIZE.unpack_from(buffer, position)
     if not size_min <= size <= size_max:
         raise FrameError(_explain(bytes(buffer[position:start]), size, size_max))
     if available < SIZE_SIZE + size:

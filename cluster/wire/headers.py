@@ -61,7 +61,11 @@ def decode_request_header(frame: Buffer) -> RequestHeader:
         raise DecodeError("request header", "client_id", position, "negative length")
     api = APIS.get(api_key)
     if api is not None and api_version in api.flexible:
-        position = _skip_header_tags("request header", frame, position)
+        # No client is known to send tagged fields here.
+        if position < len(frame) and frame[position] == 0:
+            position += 1
+        else:
+            position = _skip_header_tags("request header", frame, position)
     return RequestHeader(api_key, api_version, correlation_id, client_id, position)
 
 
@@ -95,8 +99,11 @@ def encode_response(message: Response, version: int, correlation_id: int) -> lis
     parts: list[Buffer] = []
     buffers: list[Buffer] = []
     write_message(message, version, parts, buffers)
-    _seal(parts, buffers)
     tags = b"\0" if _has_tagged_header(message, version) else b""
+    if not buffers:
+        body = b"".join(parts)
+        return [_SIZED_RESPONSE.pack(_CORRELATION_ID.size + len(tags) + len(body), correlation_id) + tags + body]
+    _seal(parts, buffers)
     size = _CORRELATION_ID.size + len(tags) + sum(map(len, buffers))
     buffers[0] = _SIZED_RESPONSE.pack(size, correlation_id) + tags + buffers[0]
     return buffers
