@@ -159,10 +159,12 @@ class FetchApi:
 class _Wanted:
     """One partition of a fetch and what was read of it so far. Watches the partition while the fetch is parked."""
 
-    __slots__ = ("_fetch", "buffers", "data", "next_offset", "partition", "request", "settled", "size")
+    __slots__ = ("buffers", "data", "next_offset", "parked", "partition", "request", "settled", "size")
 
-    def __init__(self, fetch: "_Fetch", request: FetchPartition, partition: Partition | None) -> None:
-        self._fetch = fetch
+    def __init__(self, request: FetchPartition, partition: Partition | None) -> None:
+        #: Whose it is, while that is parked. For longer it would be a cycle, and megabytes of records that were sent
+        #: would wait for the garbage collector.
+        self.parked: _Fetch | None = None
         self.request = request
         self.partition = partition
         self.next_offset = request.fetch_offset
@@ -176,10 +178,12 @@ class _Wanted:
         """Consumers see what is committed."""
 
     def on_high_watermark(self) -> None:
-        self._fetch.on_news(self)
+        if self.parked is not None:
+            self.parked.on_news(self)
 
     def on_role_change(self) -> None:
-        self._fetch.on_news(self)
+        if self.parked is not None:
+            self.parked.on_news(self)
 
     def fail(self, code: ErrorCode) -> None:
         self.settled = True
@@ -225,11 +229,11 @@ class _Fetch(Later[FetchResponse]):
         try:
             partition = self._api.find(topic, request.partition, self._context.api_version)
         except KafkaError as error:
-            wanted = _Wanted(self, request, None)
+            wanted = _Wanted(request, None)
             wanted.fail(error.code)
             self._settled = True
             return wanted
-        return _Wanted(self, request, partition)
+        return _Wanted(request, partition)
 
     @property
     def due(self) -> bool:
@@ -286,6 +290,7 @@ class _Fetch(Later[FetchResponse]):
         for _, partitions in self._topics:
             for wanted in partitions:
                 if wanted.partition is not None:
+                    wanted.parked = self
                     wanted.partition.watchers[wanted] = None
 
     def on_news(self, wanted: _Wanted) -> None:
@@ -317,6 +322,7 @@ class _Fetch(Later[FetchResponse]):
             for wanted in partitions:
                 if wanted.partition is not None:
                     wanted.partition.watchers.pop(wanted, None)
+                    wanted.parked = None
 
     # Answering.
 

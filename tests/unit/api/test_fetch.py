@@ -1,5 +1,6 @@
 """Fetch: what a consumer sees, when it waits and what wakes it."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,26 @@ def test_responses_are_small_while_slow_clients_leave_much_lying(tmp_path: Path)
     assert len(offsets(parts(broker.ask(request, 12))[0])) == 5
     broker.unsent_bytes = 2 * UNSENT_BYTES_MAX
     assert len(offsets(parts(broker.ask(request, 12))[0])) == SMALL_RESPONSE_BYTES // 400_000
+
+
+@on_loop
+async def test_the_records_of_an_answered_fetch_do_not_wait_for_the_collector(tmp_path: Path) -> None:
+    """Garbage that holds them would be megabytes for each request."""
+    broker = broker_with(tmp_path)
+    put(broker, "a")
+    gc.collect()
+    gc.disable()
+    try:
+        broker.ask(wanted(0), 12)
+        waiting = broker.ask_later(wanted(0, max_wait_ms=500, min_bytes=2 * SIZE), 12)
+        put(broker, "b")
+        await turn()
+        assert offsets(parts(waiting.response)[0]) == [0, 1]
+        del waiting
+        broker.clock.advance(500)  # it keeps cancelled timers until their time
+        assert not any(isinstance(each, PartitionData) for each in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 # Waiting.
