@@ -23,10 +23,11 @@ def reading(storage: StorageErrors, partition: Partition, action: Callable[[], R
     """What `action` returns, which reads the log of `partition`. Raises its KafkaErrors, and KAFKA_STORAGE_ERROR."""
     try:
         return action()
-    except OSError as error:
-        storage.on_storage_error(error)
-        raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"the log directory failed: {error}") from None
     except LogCorrupt as error:
         # Stop rather than lie: nothing of this log is served any more.
         partition.go_offline(f"its log is damaged: {error}")
+        storage.on_storage_error(error)
         raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from None
+    except OSError as error:
+        storage.on_storage_error(error)
+        raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"the log directory failed: {error}") from None

@@ -84,6 +84,11 @@ class LogDir:
                 self.logs[partition] = load_log(self._files, partition, context)
             except LogCorrupt as error:
                 self.corrupt[partition] = error
+        for partition, recovery_point in self._checkpoints[names.RECOVERY_POINT_CHECKPOINT].items():
+            if recovery_point > 0 and partition not in self.logs and partition not in self.corrupt:
+                # An empty log in its place would be taken for the whole of it.
+                folder = names.partition_folder(partition)
+                self.corrupt[partition] = LogCorrupt(folder, 0, recovery_point, "the folder is gone")
 
     def create_partition(self, partition: TopicPartition, topic_id: Uuid, config: LogConfig) -> PartitionLog:
         """A new, empty log. Its folder must not exist; a corrupt one goes by `delete_partition` first."""
@@ -97,19 +102,30 @@ class LogDir:
         return log
 
     def delete_partition(self, partition: TopicPartition, topic_id: Uuid) -> str:
-        """Close the log and rename its folder; returns the folder, for `remove_folder` after a while."""
+        """Close the log and rename its folder, if it is there; returns it, for `remove_folder` after a while."""
         log = self.logs.pop(partition, None)
         self.corrupt.pop(partition, None)
         folder = names.partition_folder(partition)
         if log is not None:
             log.close()
         self._files.discard_folder(folder)
+        if not self.disk.exists(folder):
+            return folder
         target = names.deleted_folder(partition, topic_id)
         if self.disk.exists(target):
             self.remove_folder(target)
         self.disk.rename(folder, target)
         self.disk.fsync_dir("")
         return target
+
+    def distrust(self, path: str) -> None:
+        """The log that the file at `path` belongs to is damaged: have the next start check every byte of it.
+
+        A start that knows the leader epochs of a log reads only what may not have been on disk; without them, all.
+        """
+        checkpoint = f"{path.partition('/')[0]}/{names.LEADER_EPOCH_CHECKPOINT}"
+        if self.disk.exists(checkpoint):
+            self.disk.unlink(checkpoint)
 
     def deleted_folders(self) -> list[str]:
         """Folders of deleted partitions that are still here, from this process or an earlier one."""

@@ -3,6 +3,7 @@
 Owns the rules that make bytes a batch of this log. Never decides what to do with bytes that are none: recovery does.
 """
 
+import errno
 from collections.abc import Iterator
 from typing import Final
 
@@ -25,16 +26,22 @@ VERIFY_CHUNK: Final = 1024 * 1024
 WALK_CHUNK: Final = 8 * 1024
 
 
-class LogCorrupt(Exception):
-    """Bytes that must be whole batches are not. The partition must not be served from this log."""
+class LogCorrupt(OSError):
+    """Bytes that must be whole batches are not: the disk does not give back what it was given.
+
+    The partition must not be served from this log.
+    """
 
     def __init__(self, path: str, position: int, offset: int, reason: str) -> None:
-        super().__init__(f"{path}, byte {position}, expected offset {offset}: {reason}")
+        super().__init__(errno.EIO, f"{path}, byte {position}, expected offset {offset}: {reason}")
         self.path = path
         self.position = position
         #: The offset that should have been at `position`: the log is good below it.
         self.offset = offset
         self.reason = reason
+
+    def __str__(self) -> str:
+        return self.strerror or self.reason
 
 
 def scan_batches(

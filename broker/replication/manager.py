@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from broker.log.log_dir import LogDir
 from broker.log.partition_log import AppendInfo
 from broker.log.reader import LogSlice
+from broker.log.scan import LogCorrupt
 from broker.replication.follower_streams import FollowerStreams
 from broker.replication.group_commit import GroupCommit
 from broker.replication.partition import FollowerRole, LeaderRole, Partition
@@ -116,7 +117,12 @@ class ReplicaManager:
 
     def on_storage_error(self, error: OSError) -> None:
         """A log could not be read, written or synced."""
-        if error.errno in FULL:
+        if isinstance(error, LogCorrupt):
+            # The next start reads the whole log, finds the damage, and fetches the partition again from its leader.
+            # Until then another replica leads, which the death of this process brings about in the shortest way.
+            self._logs.distrust(error.path)
+            self._fail_stop(f"a log is damaged: {error}; start this node again, and it fetches the log from its leader")
+        elif error.errno in FULL:
             log.error("the disk of the log directory is full: appends are refused until there is space (%s)", error)
         else:
             self._fail_stop(f"the log directory failed: {error}")
@@ -223,6 +229,16 @@ class ReplicaManager:
             if (name.topic, name.partition) not in self._by_name:
                 log.warning("%s: this broker is no replica of it any more, its log goes", name)
                 self._logs.delete_partition(name, stray.topic_id)
+        for name in tuple(self._logs.corrupt):
+            topic = image.topic(name.topic)
+            number = name.partition
+            if (
+                topic is None
+                or number >= len(topic.partitions)
+                or (self._broker_id not in topic.partitions[number].replicas)
+            ):
+                log.warning("%s: this broker is no replica of it any more, what is left of its log goes", name)
+                self._logs.delete_partition(name, ZERO_UUID)
 
     def _update_configs(self, image: MetadataImage, delta: MetadataDelta) -> None:
         changed = set(delta.topic_configs)

@@ -1,11 +1,13 @@
 """A log directory belongs to one node of one cluster, knows how it was left, and keeps its partitions apart."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from broker.log.files import FileCache
 from broker.log.log_dir import LogDir, WrongDirectory, open_log_dir
+from broker.log.scan import LogCorrupt
 from cluster.host.disk import HostDisk
 from cluster.ids import TopicPartition, Uuid
 from tests.unit.log.logs import (
@@ -192,3 +194,35 @@ def test_a_log_of_many_segments_is_read_through_few_files(tmp_path: Path) -> Non
         found = broker.log.offset_for_timestamp(NOW + number)
         assert found is not None
         assert found.offset == number
+
+
+def test_a_folder_that_is_gone_is_not_an_empty_log(tmp_path: Path) -> None:
+    """An empty log in its place could be elected, and the records of all replicas would go."""
+    broker = Broker(tmp_path)
+    broker.log.append_as_leader(plain(b"x"), 0, NOW)
+    broker.stop()
+    shutil.rmtree(broker.folder)
+    directory = load(tmp_path)
+    assert not directory.logs
+    assert "the folder is gone" in str(directory.corrupt[PARTITION])
+    directory.delete_partition(PARTITION, TOPIC_ID)
+    directory.create_partition(PARTITION, TOPIC_ID, SMALL)
+    assert PARTITION not in directory.corrupt
+
+
+def test_a_log_that_is_distrusted_is_read_as_a_whole_by_the_next_start(tmp_path: Path) -> None:
+    """Also after a clean stop, and also below the recovery point."""
+    broker = Broker(tmp_path)
+    for _ in range(20):
+        broker.log.append_as_leader(plain(b"x" * 50), 0, NOW)
+    broker.stop()
+    first = broker.files(".log")[0]
+    content = bytearray(first.read_bytes())
+    content[70] ^= 1
+    first.write_bytes(content)
+    directory = load(tmp_path)
+    with pytest.raises(LogCorrupt) as caught:
+        directory.logs[PARTITION].read(0, 1 << 20)
+    directory.distrust(caught.value.path)
+    directory.abandon()
+    assert PARTITION in load(tmp_path).corrupt
