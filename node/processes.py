@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 
+#: How a role ends that must not run, having said why.
+EXIT_REFUSED = 3
+
 #: Signals that a parent takes over; a child gets the default action back.
 _WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 

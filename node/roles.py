@@ -17,8 +17,10 @@ from cluster.host.disk import HostDisk
 from cluster.host.rng import SystemRng
 from cluster.host.spawner import TaskSpawner
 from cluster.net.grpc_net import GrpcNet
+from controller.raft.barrier import StorageCorrupt, StorageFailed
 from controller.server import ControllerServer
 from node.logs import set_up_logging
+from node.processes import EXIT_REFUSED
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,6 @@ CONTROLLER_FOLDER = "__cluster_metadata"
 #: broker's processor time.
 GC_THRESHOLDS = (20_000, 20, 20)
 
-EXIT_REFUSED = 3
 EXIT_FAIL_STOP = 70
 
 
@@ -89,7 +90,7 @@ async def _serve(name: str, build: Callable[[], Server]) -> int:
     try:
         server = build()
         started = await _unless(stop, server.start())
-    except (StartRefused, OSError, ValueError) as error:
+    except (StartRefused, StorageCorrupt, StorageFailed, OSError, ValueError) as error:
         log.critical("%s does not start: %s", name, error)
         return EXIT_REFUSED
     if started:

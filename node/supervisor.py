@@ -12,7 +12,7 @@ from collections.abc import Callable
 from time import monotonic, sleep
 
 from cluster.config.node import NodeConfig
-from node.processes import SignalQueue, describe_exit, fork, reap
+from node.processes import EXIT_REFUSED, SignalQueue, describe_exit, fork, reap
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +70,14 @@ class Supervisor:
         """Why the node must stop, None when it goes on."""
         if pid == self._broker:
             self._broker = None
+            if code == EXIT_REFUSED:
+                return "its broker must not run, for the reason that it gave above"
             return f"its broker ended with {describe_exit(code)}"
         if pid != self._controller:
             return None
         self._controller = None
+        if code == EXIT_REFUSED:
+            return "its controller must not run, for the reason that it gave above"
         now = monotonic()
         self._restarts = [at for at in self._restarts if at > now - 60.0]
         if len(self._restarts) >= CONTROLLER_RESTARTS_PER_MINUTE:
