@@ -1,7 +1,9 @@
 """Time and chance that a test moves by hand."""
 
+import asyncio
 from collections.abc import Callable
 
+from cluster.host.clock import SystemClock
 from cluster.ids import ZERO_UUID, Uuid
 
 
@@ -26,6 +28,23 @@ class HandClock:
 
     def call_later_ms(self, delay_ms: float, callback: Callable[[], None]) -> Never:
         return HandClock.Never()
+
+
+class HeldClock(SystemClock):
+    """Stands still but for sleeps, which take no real time: deadlines pass by attempts, however slow the machine is.
+
+    What is due later happens in real time.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1000
+
+    def now_ms(self) -> int:
+        return self.now
+
+    async def sleep_ms(self, delay_ms: float) -> None:
+        self.now += max(1, round(delay_ms))
+        await asyncio.sleep(0)
 
 
 class HalfRng:

@@ -10,25 +10,26 @@ from client.config import Setting, client_config
 from client.errors import ClientError, failure
 from cluster.errors import ErrorCode
 from cluster.ids import TopicPartition
+from cluster.seams import Clock
 from cluster.wire.api_versions import API_VERSIONS
 from cluster.wire.metadata import METADATA, MetadataRequest, MetadataResponse
 from tests.unit.client_library.fake_cluster import FakeBroker, FakeCluster, Mishap, answer_metadata
+from tests.unit.client_library.hand_made import HeldClock
 
 ORDERS = TopicPartition("orders", 0)
 
 
-def cluster_of(bootstrap_servers: str, **settings: Setting) -> Cluster:
-    return Cluster(
-        client_config(
-            {"bootstrap_servers": bootstrap_servers, "retry_backoff_ms": 1, "retry_backoff_max_ms": 2, **settings}
-        )
-    )
+def cluster_of(bootstrap_servers: str, clock: Clock | None = None, **settings: Setting) -> Cluster:
+    quick: dict[str, Setting] = {"retry_backoff_ms": 1, "retry_backoff_max_ms": 2}
+    return Cluster(client_config({"bootstrap_servers": bootstrap_servers, **quick, **settings}), clock=clock)
 
 
-def run(scenario: Callable[[FakeCluster, Cluster], Awaitable[None]], *, brokers: int = 3) -> None:
+def run(
+    scenario: Callable[[FakeCluster, Cluster], Awaitable[None]], *, brokers: int = 3, clock: Clock | None = None
+) -> None:
     async def main() -> None:
         async with FakeCluster(brokers) as fake, asyncio.timeout(10):
-            cluster = cluster_of(fake.bootstrap_servers)
+            cluster = cluster_of(fake.bootstrap_servers, clock)
             try:
                 await scenario(fake, cluster)
             finally:
@@ -51,7 +52,7 @@ def test_a_silent_bootstrap_server_does_not_hold_up_the_others() -> None:
     async def main() -> None:
         async with FakeCluster(2) as fake, asyncio.timeout(10):
             fake.script(API_VERSIONS, Mishap.SILENCE)
-            cluster = cluster_of(fake.bootstrap_servers, socket_connection_setup_timeout_ms=40)
+            cluster = cluster_of(fake.bootstrap_servers, socket_connection_setup_timeout_ms=200)
             await cluster.open(5000)
             await cluster.close()
 
@@ -137,7 +138,7 @@ def test_attempts_end_with_the_deadline_and_the_last_error() -> None:
             await cluster.retrying(lambda: cluster.leader_connection(ORDERS, deadline), deadline)
         assert len(fake.asked(METADATA)) > 2
 
-    run(scenario)
+    run(scenario, clock=HeldClock())
 
 
 def test_an_error_that_no_attempt_cures_is_raised_at_once() -> None:

@@ -5,13 +5,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from client.config import Setting
+from client.cluster import Cluster
+from client.config import Setting, producer_config
 from client.errors import ClientError
 from client.partitioner import partition_for_key
 from client.producer import Producer, RecordMetadata
 from cluster.errors import ErrorCode
 from cluster.records.batch import parse_header
 from cluster.records.compression import CompressionType
+from cluster.seams import Clock
 from cluster.wire.metadata import METADATA
 from cluster.wire.produce import (
     PRODUCE,
@@ -26,6 +28,7 @@ from cluster.wire.produce import (
 from cluster.wire.schema import Api
 from cluster.wire.transactions import INIT_PRODUCER_ID
 from tests.unit.client_library.fake_cluster import Answer, FakeBroker, FakeCluster, Mishap, answer_produce
+from tests.unit.client_library.hand_made import HeldClock
 
 
 def run(
@@ -33,13 +36,16 @@ def run(
     *,
     brokers: int = 3,
     versions: dict[Api, range] | None = None,
+    clock: Clock | None = None,
     **settings: Setting,
 ) -> None:
     async def main() -> None:
         async with FakeCluster(brokers, versions) as fake, asyncio.timeout(10):
             defaults: dict[str, Setting] = {"linger.ms": 0, "retry.backoff.ms": 1, "retry.backoff.max.ms": 2}
             given = {name.replace("_", "."): value for name, value in settings.items()}
-            async with Producer({"bootstrap.servers": fake.bootstrap_servers} | defaults | given) as producer:
+            config = {"bootstrap.servers": fake.bootstrap_servers} | defaults | given
+            cluster = Cluster(producer_config(config), auto_create=True, clock=clock)
+            async with Producer(config, cluster=cluster) as producer:
                 await scenario(fake, producer)
 
     asyncio.run(main())
@@ -199,7 +205,7 @@ def test_records_that_cannot_be_written_in_time_fail_and_say_how_long_they_tried
             await producer.send_and_wait("orders", b"v")
         assert raised.value.code is ErrorCode.REQUEST_TIMED_OUT
 
-    run(scenario, delivery_timeout_ms=60)
+    run(scenario, clock=HeldClock(), delivery_timeout_ms=60)
 
 
 def test_a_silent_leader_is_not_waited_for_longer_than_the_delivery_timeout() -> None:
@@ -232,7 +238,7 @@ def test_sending_gives_up_when_there_is_no_room_in_time() -> None:
         with pytest.raises(ClientError, match=r"buffer\.memory: no room for a record of 832 bytes within 20 ms"):
             await producer.send("orders", b"x" * 800)
 
-    run(scenario, buffer_memory=1000, max_block_ms=20, delivery_timeout_ms=40)
+    run(scenario, clock=HeldClock(), buffer_memory=1000, max_block_ms=20, delivery_timeout_ms=200)
 
 
 def test_what_cannot_be_sent_at_all_is_refused_at_the_call() -> None:
@@ -246,7 +252,7 @@ def test_what_cannot_be_sent_at_all_is_refused_at_the_call() -> None:
         with pytest.raises(ClientError, match="absent: there is no such topic or partition; given up after 20 ms"):
             await producer.send("absent", b"v")
 
-    run(scenario, max_request_size=1000, max_block_ms=20)
+    run(scenario, clock=HeldClock(), max_request_size=1000, max_block_ms=20)
 
 
 def test_a_topic_may_come_to_be_by_sending_to_it() -> None:
