@@ -21,6 +21,9 @@ def _telling(what: str) -> Iterator[None]:
 
     try:
         yield
+    except BrokenPipeError:
+        # Whoever reads what is printed has gone; click knows what to do.
+        raise
     except (ClusterError, ConfigError, NodeRunning) as error:
         raise click.ClickException(f"{what}: {error}") from None
     except OSError as error:

@@ -1,7 +1,6 @@
 """The `blumfeld` command: finds a subcommand by name and imports nothing else."""
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 
 import click
 
@@ -37,15 +36,8 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-def _version() -> str:
-    try:
-        return version("blumfeld")
-    except PackageNotFoundError:
-        return "not installed"
-
-
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(_version(), prog_name="blumfeld")
+@click.version_option(package_name="blumfeld", prog_name="blumfeld")
 def main() -> None:
     """A replicated event log that speaks the Kafka protocol.
 
