@@ -16,6 +16,8 @@ class Client(ABC):
     name: str
     #: What its producer can compress with.
     codecs: Sequence[str] = CODECS
+    #: Which of them it may leave out without a word.
+    codecs_not_certain: Sequence[str] = ()
     #: Partitions of the topic that it writes.
     partition_count = PARTITION_COUNT
     #: Whether its producer sends the timestamps that it is given.

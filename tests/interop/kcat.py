@@ -21,6 +21,7 @@ _FORMAT = r"%p %o %T %K %S\n%k%s%h\x1e"
 
 class Kcat(Client):
     name = "kcat"
+    codecs_not_certain = ConfluentKafka.codecs_not_certain
     sets_timestamps = False
 
     def missing(self) -> str | None:

@@ -1,12 +1,8 @@
-"""Apache Kafka's own dump tool reads our files and finds nothing wrong with them.
+"""Apache Kafka's own dump tool reads our files and finds nothing wrong with them."""
 
-BLUMFELD_KAFKA_JARS names a folder with the jars of a Kafka 4 distribution (its `libs`).
-"""
-
-import os
 import re
-import shutil
-import subprocess
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,16 +15,23 @@ from cluster.host.disk import HostDisk
 from cluster.ids import TopicPartition, Uuid
 from cluster.records.compression import CompressionType
 from cluster.records.record import ControlType, EndTxnMarker, NewRecord, build_batch, build_end_txn_marker
+from tests.e2e.harness import blumfeld
+from tests.interop.clients import CLIENTS
+from tests.interop.console import tool
+from tests.interop.programs import run_program
+from tests.interop.runs import Target, Written, need
 
-JARS = os.environ.get("BLUMFELD_KAFKA_JARS", "")
 TOOL = "org.apache.kafka.tools.DumpLogSegments"
 NOW = 1_700_000_000_000
 PARTITION = TopicPartition("orders", 0)
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("java") is None, reason="java is not installed"),
-    pytest.mark.skipif(not JARS, reason="BLUMFELD_KAFKA_JARS does not name the libs folder of Apache Kafka"),
-]
+#: What the tool says when something is wrong; its exit code is 0 all the same.
+COMPLAINTS = ("ismatch", "xception", "out of order", "isvalid: false", "orrupt", "onsecutive", "Index file")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _java() -> None:
+    need(CLIENTS["console"].missing())
 
 
 @pytest.fixture(scope="module")
@@ -68,18 +71,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / str(PARTITION)
 
 
-def dump(folder: Path, suffix: str, *options: str) -> str:
-    files = ",".join(str(path) for path in sorted(folder.glob("*" + suffix)))
-    assert files
-    command = ["java", "-Xmx256m", "-cp", f"{JARS}/*", TOOL, "--files", files, *options]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    for complaint in ("ismatch", "xception", "out of order", "isvalid: false", "orrupt"):
-        assert complaint not in result.stdout + result.stderr, result.stdout[-2_000:]
-    return result.stdout
+def dump(files: Iterable[Path], *options: str) -> str:
+    names = ",".join(map(str, sorted(files)))
+    assert names
+    text = run_program(tool(TOOL, "--files", names, *options)).decode(errors="replace")
+    for complaint in COMPLAINTS:
+        assert complaint not in text, text[text.index(complaint) - 500 :][:1000]
+    return text
 
 
 def test_every_record_is_read_back(folder: Path) -> None:
-    out = dump(folder, ".log", "--deep-iteration", "--print-data-log")
+    out = dump(folder.glob("*.log"), "--deep-iteration", "--print-data-log")
     offsets = [int(offset) for offset in re.findall(r"^\| offset: (\d+)", out, re.MULTILINE)]
     assert offsets == list(range(603))
     assert out.count("Dumping ") >= 3
@@ -91,17 +93,60 @@ def test_every_record_is_read_back(folder: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".index", ".timeindex"])
 def test_indexes_agree_with_the_log(folder: Path, suffix: str) -> None:
-    assert len(dump(folder, suffix).splitlines()) > 20
-    assert "passed sanity check" in dump(folder, suffix, "--index-sanity-check")
+    assert len(dump(folder.glob("*" + suffix)).splitlines()) > 20
+    assert "passed sanity check" in dump(folder.glob("*" + suffix), "--index-sanity-check")
 
 
 def test_aborted_transactions_are_read_back(folder: Path) -> None:
-    out = dump(folder, ".txnindex")
+    out = dump(folder.glob("*.txnindex"))
     assert "version: 0 producerId: 100 firstOffset: 600 lastOffset: 602 lastStableOffset: 601" in out
 
 
 def test_producer_snapshots_are_read_back(folder: Path) -> None:
-    out = dump(folder, "603.snapshot")
+    out = dump(folder.glob("*603.snapshot"))
     assert re.search(r"producerId: 77 producerEpoch: 2 .*lastSequence: 299 lastOffset: 599 offsetDelta: 2", out)
     assert re.search(r"producerId: 101 .*currentTxnFirstOffset: OptionalLong\[601\]", out)
     assert re.search(r"producerId: 100 producerEpoch: 0 coordinatorEpoch: 4", out)
+
+
+def test_what_clients_wrote_lies_as_kafka_would_have_stored_it(target: Target, written: Mapping[str, Written]) -> None:
+    """On every node, each partition has each batch once, in the codec in which its writer sent it."""
+    if target.folder is None:
+        pytest.skip("the files of this cluster are not below a folder of ours")
+    for node in sorted(target.folder.glob("node-*")):
+        dumped = by_partition(dump(node.glob("data/interop-*/*.log"), "--deep-iteration"))
+        for writer, ours in written.items():
+            for partition in {record.partition for record in ours.records}:
+                name = f"{ours.topic}-{partition}"
+                count = sum(record.partition == partition for record in ours.records)
+                offsets = re.findall(r"^\| offset: (\d+)", dumped[name], re.MULTILINE)
+                assert list(map(int, offsets)) == list(range(count)), f"{writer} on {node.name}"
+                codecs = set(re.findall(r"compresscodec: (\w+)", dumped[name]))
+                wanted = {record.codec for record in ours.records if record.partition == partition}
+                certain = wanted - set(CLIENTS[writer].codecs_not_certain)
+                assert certain <= codecs <= {*wanted, "none"}, f"{writer} on {node.name}"
+
+
+def test_a_stopped_node_leaves_indexes_that_agree_with_its_logs(target: Target, written: Mapping[str, Written]) -> None:
+    if target.folder is None:
+        pytest.skip("the files of this cluster are not below a folder of ours")
+    assert all(ours.failure is None for ours in written.values())
+    node = ("3", "--dir", str(target.folder))
+    blumfeld("node", "stop", *node)
+    try:
+        data = target.folder / "node-3" / "data"
+        indexes = [file for suffix in ("index", "timeindex") for file in data.glob(f"interop-*/*.{suffix}")]
+        assert dump(indexes).count("Dumping") == len(indexes)
+        dump(indexes, "--index-sanity-check")
+        assert dump(data.glob("interop-*/*.snapshot")).count("producerId: ") > 0
+    finally:
+        blumfeld("node", "start", *node)
+
+
+def by_partition(text: str) -> dict[str, str]:
+    """The part of the tool's output that is about each folder."""
+    found: dict[str, str] = defaultdict(str)
+    for part in text.split("Dumping ")[1:]:
+        path, _, lines = part.partition("\n")
+        found[Path(path).parent.name] += lines
+    return found
