@@ -247,7 +247,7 @@ class ReplicaManager:
         for partition in self._partitions.values():
             if delta.broker_config or partition.topic in changed:
                 partition.log.update_config(self._configs.log_config(image, partition.topic))
-                partition.config = self._configs.replication_config(image, partition.topic)
+                partition.on_config(self._configs.replication_config(image, partition.topic))
                 self._vouch(partition)
 
     def stop(self) -> None:

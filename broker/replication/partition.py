@@ -25,6 +25,7 @@ from cluster.ids import TopicIdPartition, Uuid
 from cluster.metadata.commands import IsrMember, PartitionAlteration
 from cluster.metadata.image import PartitionImage
 from cluster.metadata.results import AlteredPartition
+from cluster.records.batch import BatchHeader, parse_header
 
 #: `acks` of a produce request that waits for the whole ISR.
 ACKS_ALL = -1
@@ -329,6 +330,9 @@ class Partition:
         """A follower holds everything below `end_offset`."""
         role = self.role
         if isinstance(role, LeaderRole) and (progress := role.followers.get(broker_id)) is not None:
+            if broker_epoch < progress.broker_epoch:
+                # An earlier life of the follower: what it held may be lost (KIP-903).
+                return
             progress.broker_epoch = broker_epoch
             progress.gone_since_ms = None
             progress.on_end_offset(end_offset, self.log.log_end_offset, now_ms)
@@ -344,6 +348,12 @@ class Partition:
 
     def on_durable(self) -> None:
         """More of this replica's own log is on disk."""
+        if isinstance(self.role, LeaderRole):
+            self._advance(self.role)
+
+    def on_config(self, config: ReplicationConfig) -> None:
+        """The topic's configuration changed."""
+        self.config = config
         if isinstance(self.role, LeaderRole):
             self._advance(self.role)
 
@@ -459,6 +469,8 @@ class Partition:
         elif answer.error_code in _ISR_REFUSED and not isinstance(role.isr, CommittedIsr):
             role.isr = role.isr.committed
             role.proposal = None
+            # A joiner that is not waited for any more may have been the only one to lack something.
+            self._advance(role)
         elif answer.error_code in _ISR_OVERTAKEN:
             role.proposal = None
 
@@ -475,6 +487,8 @@ class Partition:
         """Append what the leader pushed (maybe nothing) and take over its offsets."""
         log = self.log
         if len(batches):
+            if log.log_start_offset == log.log_end_offset:
+                self._begin_with(parse_header(batches))
             log.append_as_follower(batches)
         if leader_log_start > log.log_start_offset:
             log.increment_log_start_offset(min(leader_log_start, log.log_end_offset))
@@ -483,6 +497,15 @@ class Partition:
             self.high_watermark = new
             log.on_high_watermark(new)
             self._tell_high_watermark()
+
+    def _begin_with(self, first: BatchHeader) -> None:
+        """Make room for a whole first batch in an empty log that starts within it.
+
+        Batches are sent whole, and records are deleted one by one: the log start that comes with the batch hides what
+        was deleted.
+        """
+        if 0 <= first.base_offset < self.log.log_end_offset <= first.last_offset:
+            self.start_over(first.base_offset)
 
     def truncate(self, offset: int) -> None:
         """Cut the log to `offset`, where it and the leader's part ways."""

@@ -1,5 +1,6 @@
 """What a replica does as a leader and as a follower."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,40 @@ def test_only_a_definite_refusal_ends_a_pending_change(tmp_path: Path, code: Err
     refusal = AlteredPartition(topic_id=proposal.topic_id, partition=0, error_code=code)
     partition.on_isr_answer(proposal, refusal)
     assert isinstance(role_of(partition).isr, CommittedIsr) == ended
+
+
+def test_what_only_a_refused_joiner_lacked_is_committed_with_the_refusal(tmp_path: Path) -> None:
+    """Nobody else has anything to say that would move the high watermark."""
+    partition = leader(tmp_path, isr=(1, 2))
+    partition.on_follower_end_offset(3, 103, 0, now_ms=1)
+    proposal = partition.decide_isr(2, everybody, EPOCHS)
+    assert proposal is not None
+    partition.append(records("a"), ACKS_ALL, WALL_MS)
+    answers = wait(partition, 1)
+    partition.on_follower_end_offset(2, 102, 1, now_ms=3)
+    assert answers == []
+    refusal = AlteredPartition(topic_id=proposal.topic_id, partition=0, error_code=ErrorCode.INELIGIBLE_REPLICA)
+    partition.on_isr_answer(proposal, refusal)
+    assert (answers, partition.high_watermark) == ([ErrorCode.NONE], 1)
+
+
+def test_an_earlier_life_of_a_follower_does_not_speak_for_the_later(tmp_path: Path) -> None:
+    """KIP-903: what it acknowledged may be lost."""
+    partition = leader(tmp_path, isr=(1, 2))
+    partition.append(records("a"), ACKS_ALL, WALL_MS)
+    partition.on_follower_end_offset(2, 202, 0, now_ms=1)
+    partition.on_follower_end_offset(2, 102, 1, now_ms=2)
+    assert partition.high_watermark == 0
+    partition.on_follower_end_offset(2, 202, 1, now_ms=3)
+    assert partition.high_watermark == 1
+
+
+def test_a_lower_min_insync_replicas_commits_what_it_held_back(tmp_path: Path) -> None:
+    partition = leader(tmp_path, min_insync_replicas=2, isr=(1,))
+    partition.append(records("a"), 1, WALL_MS)
+    assert partition.high_watermark == 0
+    partition.on_config(replace(partition.config, min_insync_replicas=1))
+    assert partition.high_watermark == 1
 
 
 def test_a_new_leader_hides_its_high_watermark_until_it_is_certain(tmp_path: Path) -> None:
