@@ -7,7 +7,7 @@ an acknowledgement for each partition that grew. Never waits; never sends.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from broker.replication.frames import decode_leader_frame, encode_frame
+from broker.replication.frames import FrameError, decode_leader_frame, encode_frame
 from broker.replication.partition import FollowerRole, Partition
 from cluster.errors import ErrorCode
 from cluster.ids import TopicIdPartition
@@ -172,17 +172,22 @@ class FollowerSession:
         del self._by_key[partition.key]
         if not self._is_current(followed):
             return
-        if refusal.diverging and partition.log.latest_epoch < 0:
-            partition.start_over(refusal.diverging_end_offset)
+        if refusal.diverging and partition.log.latest_epoch >= 0:
+            partition.truncate(_known(_truncation_offset(partition, refusal)))
             self.follow(partition)
-        elif refusal.diverging:
-            partition.truncate(_truncation_offset(partition, refusal))
-            self.follow(partition)
-        elif refusal.error_code == ErrorCode.OFFSET_OUT_OF_RANGE:
-            partition.start_over(refusal.log_start_offset)
+        elif refusal.diverging or refusal.error_code == ErrorCode.OFFSET_OUT_OF_RANGE:
+            start = refusal.diverging_end_offset if refusal.diverging else refusal.log_start_offset
+            partition.start_over(_known(start))
             self.follow(partition)
         else:
             self._retry_later(partition.key)
+
+
+def _known(offset: int) -> int:
+    """`offset`, which a log is to be cut to. Raises FrameError when the leader did not say one."""
+    if offset < 0:
+        raise FrameError("a refusal that does not say where the log is to be cut")
+    return offset
 
 
 def _truncation_offset(partition: Partition, refusal: Refusal) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.replication.frames import FrameError, encode_frame
-from broker.replication.partition import LeaderRole, Partition
+from broker.replication.partition import Partition
 from cluster.errors import ErrorCode, KafkaError
 from cluster.ids import TopicIdPartition, Uuid
 from cluster.rpc.replication_pb2 import FollowerFrame, LeaderFrame, Refusal, Subscribe
@@ -35,7 +35,6 @@ class Subscription:
         "data_due",
         "handle",
         "high_watermark_sent",
-        "leader_epoch",
         "log_start_sent",
         "next_offset",
         "partition",
@@ -43,11 +42,10 @@ class Subscription:
         "session",
     )
 
-    def __init__(self, session: "LeaderSession", handle: int, partition: Partition, role: LeaderRole, next_offset: int):
+    def __init__(self, session: "LeaderSession", handle: int, partition: Partition, next_offset: int) -> None:
         self.session = session
         self.handle = handle
         self.partition = partition
-        self.leader_epoch = role.leader_epoch
         #: First offset that was not sent yet.
         self.next_offset = next_offset
         self.high_watermark_sent = -1
@@ -117,12 +115,15 @@ class LeaderSession:
 
     def on_frame(self, frame: FollowerFrame, now_ms: int) -> None:
         """What the follower says. Raises FrameError when it breaks the protocol."""
+        held_back = self._in_flight_bytes >= self._limits.in_flight_bytes
         for handle in frame.unsubscribe:
             self._drop(handle)
         for request in frame.subscribe:
             self._subscribe(request, now_ms)
         if frame.ack_handles:
             self._on_acknowledgements(frame, now_ms)
+        if held_back and self._queue:
+            self._wake()
 
     def close(self, now_ms: int) -> None:
         """The stream ended. Of a follower that has opened another one meanwhile, this says nothing."""
@@ -170,7 +171,7 @@ class LeaderSession:
             return
         if self._diverges(partition, request):
             return
-        subscription = Subscription(self, request.handle, partition, role, request.end_offset)
+        subscription = Subscription(self, request.handle, partition, request.end_offset)
         self._subscriptions[request.handle] = subscription
         partition.watchers[subscription] = None
         partition.on_follower_end_offset(self.broker_id, self.broker_epoch, request.acked_offset, now_ms)
@@ -210,7 +211,6 @@ class LeaderSession:
     # Acknowledgements.
 
     def _on_acknowledgements(self, frame: FollowerFrame, now_ms: int) -> None:
-        held_back = self._in_flight_bytes >= self._limits.in_flight_bytes
         for handle, end_offset in zip(frame.ack_handles, frame.ack_offsets, strict=True):
             subscription = self._subscriptions.get(handle)
             if subscription is None:
@@ -219,8 +219,6 @@ class LeaderSession:
                 raise FrameError(f"offset {end_offset} is acknowledged, {subscription.next_offset} was not sent yet")
             self._in_flight_bytes -= subscription.acknowledged(end_offset)
             subscription.partition.on_follower_end_offset(self.broker_id, self.broker_epoch, end_offset, now_ms)
-        if held_back and self._queue:
-            self._wake()
 
     # Sending.
 
@@ -229,16 +227,17 @@ class LeaderSession:
         limits = self._limits
         if self._in_flight_bytes >= limits.in_flight_bytes and not self._refusals:
             return None
-        refusals, self._refusals = self._refusals, []
-        frame = LeaderFrame(refusals=refusals)
+        frame = LeaderFrame()
         payload: list[Buffer] = []
         room = limits.frame_bytes
         for _ in range(len(self._queue)):
             if room <= 0:
                 break
             room -= self._add(frame, payload, self._queue.popleft(), room)
-        if not frame.handles and not refusals:
+        if not frame.handles and not self._refusals:
             return None
+        frame.refusals.extend(self._refusals)
+        self._refusals.clear()
         return encode_frame(frame, payload)
 
     def _add(self, frame: LeaderFrame, payload: list[Buffer], subscription: Subscription, room: int) -> int:
@@ -247,6 +246,11 @@ class LeaderSession:
         partition = subscription.partition
         log = partition.log
         size = 0
+        if subscription.next_offset < log.log_start_offset:
+            # What it needs next was deleted meanwhile.
+            self._drop(subscription.handle)
+            self._refuse(subscription.handle, ErrorCode.OFFSET_OUT_OF_RANGE, log.log_start_offset)
+            return 0
         if subscription.data_due:
             result = log.read(subscription.next_offset, room, log.log_end_offset, min_one_batch=True)
             size = len(result.data)

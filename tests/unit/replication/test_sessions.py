@@ -7,7 +7,7 @@ import pytest
 from broker.replication.frames import FrameError, decode_follower_frame, decode_leader_frame, encode_frame
 from broker.replication.partition import ACKS_ALL, Partition
 from cluster.errors import ErrorCode
-from cluster.rpc.replication_pb2 import FollowerFrame, LeaderFrame, Subscribe
+from cluster.rpc.replication_pb2 import FollowerFrame, LeaderFrame, Refusal, Subscribe
 from tests.unit.replication.rig import TOPIC_ID, WALL_MS, Stream, content, image, records, replica
 
 
@@ -104,6 +104,64 @@ def test_a_follower_behind_the_leaders_log_start_starts_over(tmp_path: Path) -> 
     leader.delete_records(2)
     Stream(leader, follower, leader_id=1, follower_id=2).follow().pump()
     assert (follower.log.log_start_offset, follower.log.log_end_offset) == (2, 3)
+
+
+def test_a_follower_starts_over_with_the_whole_batch_that_holds_the_log_start(tmp_path: Path) -> None:
+    """Records are deleted one by one, and batches are sent whole."""
+    leader, follower = pair(tmp_path)
+    leader.on_image(image(1, 1, isr=(1,), partition_epoch=1), now_ms=0)
+    leader.append(records("a"), ACKS_ALL, WALL_MS)
+    leader.append(records("b", "c", "d"), ACKS_ALL, WALL_MS)
+    leader.delete_records(2)
+    Stream(leader, follower, leader_id=1, follower_id=2).follow().pump()
+    assert (follower.log.log_start_offset, follower.log.log_end_offset) == (2, 4)
+    assert follower.log.read(2, 1 << 20).data == leader.log.read(2, 1 << 20).data
+    assert follower.high_watermark == 4
+
+
+def test_a_laggard_whose_next_records_are_deleted_starts_over(tmp_path: Path) -> None:
+    leader, follower = pair(tmp_path)
+    stream = Stream(leader, follower, leader_id=1, follower_id=2).follow()
+    stream.pump()
+    leader.on_image(image(1, 1, isr=(1,), partition_epoch=1), now_ms=0)
+    leader.append(records("a"), ACKS_ALL, WALL_MS)
+    leader.append(records("b"), ACKS_ALL, WALL_MS)
+    leader.delete_records(1)
+    stream.pump()
+    assert (follower.log.log_start_offset, follower.log.log_end_offset) == (1, 2)
+
+
+def test_a_partition_that_is_given_up_makes_room_for_what_was_held_back(tmp_path: Path) -> None:
+    leader, follower = pair(tmp_path)
+    stream = Stream(leader, follower, leader_id=1, follower_id=2, in_flight_bytes=1).follow()
+    stream.pump()
+    leader.append(records("a"), ACKS_ALL, WALL_MS)
+    assert stream.to_follower()
+    # A second subscription of the same follower, which has to wait until the first one's bytes are acknowledged.
+    again = Subscribe(handle=2, topic_id=TOPIC_ID, partition=0, leader_epoch=1, end_offset=0, last_epoch=-1)
+    stream.leader_session.on_frame(FollowerFrame(subscribe=[again]), now_ms=1)
+    assert not stream.to_follower()
+    stream.leader_awake = False
+    stream.leader_session.on_frame(FollowerFrame(unsubscribe=[1]), now_ms=1)
+    assert stream.leader_awake
+    assert stream.to_follower()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refusal(handle=1, diverging=True, diverging_epoch=-1, diverging_end_offset=-1),
+        Refusal(handle=1, error_code=ErrorCode.OFFSET_OUT_OF_RANGE, log_start_offset=-1),
+    ],
+)
+def test_a_leader_that_cannot_say_where_to_cut_costs_no_record(tmp_path: Path, refusal: Refusal) -> None:
+    leader, follower = pair(tmp_path)
+    leader.append(records("a"), ACKS_ALL, WALL_MS)
+    stream = Stream(leader, follower, leader_id=1, follower_id=2).follow()
+    stream.pump()
+    with pytest.raises(FrameError):
+        stream.follower_session.on_frame(encode_frame(LeaderFrame(refusals=[refusal])))
+    assert content(follower) == content(leader)
 
 
 def test_a_deletion_of_records_reaches_the_followers(tmp_path: Path) -> None:
