@@ -159,7 +159,7 @@ class BrokerServer:
     def _assemble(self, logs: LogDir, identity: BrokerIdentity) -> None:
         config, clock = self._config, self._clock
         flusher = Flusher(self._disk)
-        group_commit = GroupCommit(flusher, self._on_storage_error)
+        group_commit = GroupCommit(flusher, clock, self._on_storage_error)
         followers = FollowerStreams(
             net=self._net,
             clock=clock,

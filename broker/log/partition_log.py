@@ -112,6 +112,8 @@ class PartitionLog:
         self.log_end_offset = parts.log_end_offset
         #: Everything below is on disk: durable_end. At most log_end_offset; decreases only by truncation.
         self.recovery_point = parts.recovery_point
+        #: Nothing may be asked of it any more; its files may be gone.
+        self.closed = False
         self._files = files
         self._disk = files.disk
         self._segments = parts.segments
@@ -607,6 +609,7 @@ class PartitionLog:
 
     def close(self) -> None:
         """Close the files, whether or not a closing plan was carried out; those of a plan under way when it ends."""
+        self.closed = True
         self._generation += 1
         self._unsynced.clear()
         for segment in self._segments:

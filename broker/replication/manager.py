@@ -13,6 +13,7 @@ from broker.log.log_dir import LogDir
 from broker.log.partition_log import AppendInfo
 from broker.log.reader import LogSlice
 from broker.log.scan import LogCorrupt
+from broker.replication.flusher import SyncFailed
 from broker.replication.follower_streams import FollowerStreams
 from broker.replication.group_commit import GroupCommit
 from broker.replication.partition import FollowerRole, LeaderRole, Partition
@@ -25,7 +26,7 @@ from cluster.seams import Clock
 
 log = logging.getLogger(__name__)
 
-#: Errors of a disk that is full: nothing is lost, and space may come back.
+#: Errors of a disk that is full: unless a sync failed, nothing is lost, and space may come back.
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
@@ -122,7 +123,7 @@ class ReplicaManager:
             # Until then another replica leads, which the death of this process brings about in the shortest way.
             self._logs.distrust(error.path)
             self._fail_stop(f"a log is damaged: {error}; start this node again, and it fetches the log from its leader")
-        elif error.errno in FULL:
+        elif error.errno in FULL and not isinstance(error, SyncFailed):
             log.error("the disk of the log directory is full: appends are refused until there is space (%s)", error)
         else:
             self._fail_stop(f"the log directory failed: {error}")
