@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 ADMISSION_TIMEOUT_MS = 24 * 3600 * 1000
 CONTROLLED_SHUTDOWN_MS = 10_000
 CONNECTIONS_GRACE_MS = 2000
+#: Pause before a broker on a full disk looks again whether others have taken its leaderships.
+FULL_DISK_RETRY_MS = 200
 
 
 class StartRefused(Exception):
@@ -67,6 +69,8 @@ class BrokerServer:
         self._rng = rng
         self._spawner = spawner
         self._fail_stop = fail_stop
+        #: Its leaderships are being given away, because its disk is full.
+        self._is_leaving = False
         self._link_settings = LinkSettings(
             heartbeat_interval_ms=self._properties.integer("broker.heartbeat.interval.ms")
         )
@@ -166,7 +170,7 @@ class BrokerServer:
             spawner=self._spawner,
             flusher=flusher,
             broker_id=config.node_id,
-            broker_epoch=lambda: link.broker_epoch,
+            broker_epoch=lambda: replicas.broker_epoch,
             endpoint_of=lambda broker_id: _endpoint_of(link.image, broker_id),
             on_storage_error=self._on_storage_error,
         )
@@ -178,6 +182,7 @@ class BrokerServer:
             followers=followers,
             group_commit=group_commit,
             fail_stop=self._fail_stop,
+            on_disk_full=self._on_disk_full,
         )
         self._link = link = ControllerLink(
             net=self._net,
@@ -192,6 +197,7 @@ class BrokerServer:
         LeaderStreams(
             net=self._net,
             clock=clock,
+            spawner=self._spawner,
             find=replicas.find,
             limits=SessionLimits(
                 frame_bytes=self._properties.integer("replica.fetch.max.bytes"),
@@ -230,6 +236,21 @@ class BrokerServer:
     def _on_storage_error(self, error: OSError) -> None:
         assert self._replicas is not None, "assembled with everything that may fail"
         self._replicas.on_storage_error(error)
+
+    def _on_disk_full(self, error: OSError) -> None:
+        if not self._is_leaving:
+            self._is_leaving = True
+            log.error("the disk of the log directory is full: appends are refused until there is space (%s)", error)
+            self._spawner.spawn(self._leave_full_disk(), "full-disk")
+
+    async def _leave_full_disk(self) -> None:
+        """Let brokers lead that have space. What nobody else can lead stays here, to be read."""
+        link, replicas = self._link, self._replicas
+        assert link is not None, "assembled with everything that may fail"
+        assert replicas is not None
+        while not await link.shut_down(CONTROLLED_SHUTDOWN_MS) or any(replicas.leaders()):
+            await self._clock.sleep_ms(FULL_DISK_RETRY_MS)
+        self._fail_stop("the disk of the log directory is full: make room and start this node again")
 
 
 def _act(replicas: ReplicaManager, identity: BrokerIdentity, image: MetadataImage) -> None:

@@ -31,7 +31,7 @@ FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
 class ReplicaManager:
-    """`fail_stop` ends the process, with a sentence that says why."""
+    """`fail_stop` ends the process, with a sentence that says why; `on_disk_full` hears of every refused write."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class ReplicaManager:
         followers: FollowerStreams,
         group_commit: GroupCommit,
         fail_stop: Callable[[str], None],
+        on_disk_full: Callable[[OSError], None],
     ) -> None:
         self._broker_id = broker_id
         self._logs = logs
@@ -51,6 +52,7 @@ class ReplicaManager:
         self._followers = followers
         self._group_commit = group_commit
         self._fail_stop = fail_stop
+        self._on_disk_full = on_disk_full
         self._partitions: dict[TopicIdPartition, Partition] = {}
         self._by_name: dict[tuple[str, int], Partition] = {}
         self._image = MetadataImage()
@@ -61,6 +63,12 @@ class ReplicaManager:
     def image(self) -> MetadataImage:
         """The metadata that the replicas act upon."""
         return self._image
+
+    @property
+    def broker_epoch(self) -> int:
+        """Of this broker's registration in `image`; -1 before the first."""
+        broker = self._image.brokers.get(self._broker_id)
+        return -1 if broker is None else broker.broker_epoch
 
     def find(self, key: TopicIdPartition) -> Partition | None:
         return self._partitions.get(key)
@@ -124,7 +132,7 @@ class ReplicaManager:
             self._logs.distrust(error.path)
             self._fail_stop(f"a log is damaged: {error}; start this node again, and it fetches the log from its leader")
         elif error.errno in FULL and not isinstance(error, SyncFailed):
-            log.error("the disk of the log directory is full: appends are refused until there is space (%s)", error)
+            self._on_disk_full(error)
         else:
             self._fail_stop(f"the log directory failed: {error}")
 
@@ -148,6 +156,8 @@ class ReplicaManager:
         """Act on the next image. Everything is done when this returns; `image` is then what requests see."""
         old, self._image = self._image, image
         delta = delta_of(self._broker_id, old, image)
+        if self._broker_id in old.brokers and self.broker_epoch != old.brokers[self._broker_id].broker_epoch:
+            self._followers.reopen()
         try:
             for gone in (*delta.to_stop, *delta.to_delete):
                 self._remove(gone)
