@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from broker.replication.frames import FrameError, decode_leader_frame, encode_frame
 from broker.replication.partition import FollowerRole, Partition
-from cluster.errors import ErrorCode
+from cluster.errors import ErrorCode, KafkaError
 from cluster.ids import TopicIdPartition
 from cluster.rpc.replication_pb2 import FollowerFrame, Hello, Refusal, Subscribe
 
@@ -29,7 +29,8 @@ class _Followed:
 class FollowerSession:
     """`wake` is called when `next_frame` or `take_unsynced` has something.
 
-    `retry_later(key)` asks for `follow` after a while.
+    `retry_later(key)` asks for `follow` after a while; so does `on_bad_batches(partition, error)`, when what the leader
+    sent of that partition is damaged or does not follow its log.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class FollowerSession:
         broker_epoch: int,
         wake: Callable[[], None],
         retry_later: Callable[[TopicIdPartition], None],
+        on_bad_batches: Callable[[Partition, KafkaError], None],
     ) -> None:
         self.leader_id = leader_id
         self._wake = wake
         self._retry_later = retry_later
+        self._on_bad_batches = on_bad_batches
         self._next_handle = 1
         self._by_handle: dict[int, _Followed] = {}
         self._by_key: dict[TopicIdPartition, _Followed] = {}
@@ -100,7 +103,7 @@ class FollowerSession:
         return bool(self._unsynced)
 
     def on_frame(self, frame: bytes) -> None:
-        """What the leader sent. Raises FrameError, OSError, and KafkaError for batches that cannot follow the log."""
+        """What the leader sent. Raises FrameError and OSError."""
         header, payload = decode_leader_frame(frame)
         position = 0
         for handle, high_watermark, log_start, length in zip(
@@ -108,15 +111,24 @@ class FollowerSession:
         ):
             followed = self._by_handle.get(handle)
             if followed is not None and self._is_current(followed):
-                partition = followed.partition
-                partition.append_from_leader(payload[position : position + length], high_watermark, log_start)
-                if length:
-                    self._owe_acknowledgement(followed)
+                self._append(followed, payload[position : position + length], high_watermark, log_start)
             position += length
         for refusal in header.refusals:
             self._on_refusal(refusal)
         if self._acknowledge or self._unsynced:
             self._wake()
+
+    def _append(self, followed: _Followed, batches: memoryview, high_watermark: int, log_start: int) -> None:
+        partition = followed.partition
+        try:
+            partition.append_from_leader(batches, high_watermark, log_start)
+        except KafkaError as error:
+            # The other partitions of the stream have nothing to do with it.
+            self.unfollow(partition.key)
+            self._on_bad_batches(partition, error)
+            return
+        if len(batches):
+            self._owe_acknowledgement(followed)
 
     def next_frame(self) -> bytes | None:
         """The next frame to send; None when nothing is due."""

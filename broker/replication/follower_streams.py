@@ -16,12 +16,15 @@ log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_MS = 1000
 RECONNECT_MS = 50
-#: Pause after a leader sent what this replica cannot append.
+#: Pause before a leader that sent nonsense, for one partition or on the whole stream, is asked again.
 BAD_DATA_PAUSE_MS = 1000
 
 
 class FollowerStreams:
-    """`endpoint_of(broker_id)` is None while the broker is not registered; `on_storage_error` ends the replica."""
+    """`broker_epoch()` is that of this broker's registration in the metadata that its replicas act upon.
+
+    `endpoint_of(broker_id)` is None while that broker is not registered; `on_storage_error` ends the replica.
+    """
 
     def __init__(
         self,
@@ -42,7 +45,7 @@ class FollowerStreams:
         self.broker_epoch = broker_epoch
         self.endpoint_of = endpoint_of
         self.on_storage_error = on_storage_error
-        self._spawner = spawner
+        self.spawner = spawner
         #: By leader broker. A link without partitions ends itself.
         self._links: dict[int, _Link] = {}
         self._leader_of: dict[TopicIdPartition, int] = {}
@@ -58,7 +61,7 @@ class FollowerStreams:
         link = self._links.get(leader)
         if link is None:
             link = self._links[leader] = _Link(self, leader)
-            link.task = self._spawner.spawn(link.run(), f"follow-broker-{leader}")
+            link.task = self.spawner.spawn(link.run(), f"follow-broker-{leader}")
         self._leader_of[partition.key] = leader
         link.follow(partition)
 
@@ -70,6 +73,11 @@ class FollowerStreams:
                 link.stop()
                 del self._links[leader]
 
+    def reopen(self) -> None:
+        """This broker was registered anew: what it says under its old broker epoch counts for nothing."""
+        for link in self._links.values():
+            link.reopen()
+
 
 class _Link:
     """The stream to one leader, opened again and again."""
@@ -80,6 +88,7 @@ class _Link:
         self.partitions: dict[TopicIdPartition, Partition] = {}
         self.task: Task | None = None
         self._session: FollowerSession | None = None
+        self._stream: Stream | None = None
         self._wake = asyncio.Event()
 
     def follow(self, partition: Partition) -> None:
@@ -95,6 +104,10 @@ class _Link:
     def stop(self) -> None:
         if self.task is not None:
             self.task.cancel()
+
+    def reopen(self) -> None:
+        if self._stream is not None:
+            self._stream.abort()
 
     async def run(self) -> None:
         owner = self._owner
@@ -120,24 +133,26 @@ class _Link:
             broker_epoch=owner.broker_epoch(),
             wake=self._wake.set,
             retry_later=self._retry_later,
+            on_bad_batches=self._on_bad_batches,
         )
+        self._stream = stream
         self._wake.set()
         for partition in tuple(self.partitions.values()):
             session.follow(partition)
-        sender = asyncio.ensure_future(self._send(session, stream))
+        sender = owner.spawner.spawn(self._send(session, stream), f"acknowledge-to-broker-{self._leader_id}")
         pause_ms, reason = RECONNECT_MS, ""
         try:
             while True:
                 session.on_frame(await stream.recv())
         except StreamBroken as error:
             reason = str(error)
-        except (FrameError, KafkaError) as error:
-            pause_ms, reason = BAD_DATA_PAUSE_MS, f"broker {self._leader_id} sent what cannot be appended: {error}"
+        except FrameError as error:
+            pause_ms, reason = BAD_DATA_PAUSE_MS, f"broker {self._leader_id} broke the protocol: {error}"
         except OSError as error:
             pause_ms, reason = BAD_DATA_PAUSE_MS, f"the log failed: {error}"
             owner.on_storage_error(error)
         finally:
-            self._session = None
+            self._session = self._stream = None
             sender.cancel()
             stream.abort()
             log.info("replication stream to broker %d closed: %s", self._leader_id, reason)
@@ -160,10 +175,15 @@ class _Link:
             self._owner.on_storage_error(error)
             stream.abort()
 
-    def _retry_later(self, key: TopicIdPartition) -> None:
+    def _on_bad_batches(self, partition: Partition, error: KafkaError) -> None:
+        name = partition.log.partition
+        log.error("%s: broker %d sent what cannot be appended: %s", name, self._leader_id, error)
+        self._retry_later(partition.key, BAD_DATA_PAUSE_MS)
+
+    def _retry_later(self, key: TopicIdPartition, delay_ms: int = RETRY_MS) -> None:
         def retry() -> None:
             partition = self.partitions.get(key)
             if partition is not None and self._session is not None:
                 self._session.follow(partition)
 
-        self._owner.clock.call_later_ms(RETRY_MS, retry)
+        self._owner.clock.call_later_ms(delay_ms, retry)

@@ -8,7 +8,7 @@ from broker.replication.frames import FOLLOW_METHOD, FrameError, decode_follower
 from broker.replication.leader_session import LeaderSession, SessionLimits
 from broker.replication.partition import Partition
 from cluster.ids import TopicIdPartition
-from cluster.seams import Clock, Net, Stream, StreamBroken
+from cluster.seams import Clock, Net, Spawner, Stream, StreamBroken
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +27,13 @@ class LeaderStreams:
         *,
         net: Net,
         clock: Clock,
+        spawner: Spawner,
         find: Callable[[TopicIdPartition], Partition | None],
         limits: SessionLimits,
         on_storage_error: Callable[[OSError], None],
     ) -> None:
         self._clock = clock
+        self._spawner = spawner
         self._find = find
         self._limits = limits
         self._on_storage_error = on_storage_error
@@ -62,7 +64,7 @@ class LeaderStreams:
             wake=wake.set,
             wake_later=lambda: self._wake_later(wake),
         )
-        sender = asyncio.ensure_future(self._send(session, stream, wake))
+        sender = self._spawner.spawn(self._send(session, stream, wake), f"send-to-broker-{broker_id}")
         reason = "it ended"
         try:
             session.on_frame(first, self._clock.now_ms())

@@ -9,6 +9,7 @@ from broker.replication.follower_session import FollowerSession
 from broker.replication.frames import decode_follower_frame
 from broker.replication.leader_session import LeaderSession, SessionLimits
 from broker.replication.partition import Partition, ReplicationConfig
+from cluster.errors import ErrorCode
 from cluster.host.disk import HostDisk
 from cluster.ids import TopicIdPartition, TopicPartition, Uuid
 from cluster.metadata.image import PartitionImage
@@ -85,6 +86,7 @@ class Stream:
         self.now_ms = 0
         self.leader_awake = self.follower_awake = True
         self.retries: list[TopicIdPartition] = []
+        self.bad_batches: list[tuple[Partition, ErrorCode]] = []
         self.follower = follower
         self.leader_session = LeaderSession(
             broker_id=follower_id,
@@ -100,6 +102,7 @@ class Stream:
             broker_epoch=100 + follower_id,
             wake=self._wake_follower,
             retry_later=self.retries.append,
+            on_bad_batches=lambda partition, error: self.bad_batches.append((partition, error.code)),
         )
 
     def follow(self) -> "Stream":

@@ -164,6 +164,19 @@ def test_a_leader_that_cannot_say_where_to_cut_costs_no_record(tmp_path: Path, r
     assert content(follower) == content(leader)
 
 
+def test_batches_that_are_damaged_end_their_subscription_and_not_the_stream(tmp_path: Path) -> None:
+    leader, follower = pair(tmp_path)
+    stream = Stream(leader, follower, leader_id=1, follower_id=2).follow()
+    stream.pump()
+    leader.append(records("a"), ACKS_ALL, WALL_MS)
+    frame = stream.leader_session.next_frame()
+    assert frame is not None
+    stream.follower_session.on_frame(frame[:-1] + bytes([frame[-1] ^ 1]))
+    assert (stream.bad_batches, follower.log.log_end_offset) == ([(follower, ErrorCode.CORRUPT_MESSAGE)], 0)
+    stream.follow().pump()
+    assert content(leader) == content(follower)
+
+
 def test_a_deletion_of_records_reaches_the_followers(tmp_path: Path) -> None:
     leader, follower = pair(tmp_path)
     stream = Stream(leader, follower, leader_id=1, follower_id=2).follow()
