@@ -5,9 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")"
 SOURCES=$PWD
 TOOLS=$(cd ../.. && pwd)/.tools
-FAILED=0
 
 # install NAME COMMAND NEEDED_PROGRAM INPUT...: run COMMAND unless it succeeded before with the same INPUT files.
+# Returns 1 when it cannot be.
 install() {
   local name=$1 command=$2 needed=$3 stamp sum
   shift 3
@@ -18,8 +18,7 @@ install() {
   fi
   if ! command -v "$needed" >/dev/null; then
     echo "$name is left out: $needed is not installed" >&2
-    FAILED=1
-    return
+    return 1
   fi
   echo "installing $name ..."
   if ("$command") >"$TOOLS/$name.log" 2>&1; then
@@ -27,7 +26,7 @@ install() {
   else
     echo "$name could not be installed; $TOOLS/$name.log ends with" >&2
     tail -n 15 "$TOOLS/$name.log" >&2
-    FAILED=1
+    return 1
   fi
 }
 
@@ -48,6 +47,9 @@ js_client() {
 }
 
 kcat_package() {
+  if command -v kcat; then
+    return
+  fi
   if [ "$(id -u)" != 0 ]; then
     echo "kcat is not installed and only root can install it: apt-get install kcat"
     return 1
@@ -58,11 +60,16 @@ kcat_package() {
 mkdir -p "$TOOLS/go" "$TOOLS/js"
 if ! command -v kcat >/dev/null; then
   rm -f "$TOOLS/kcat.installed"
-  install kcat kcat_package apt-get /dev/null
 fi
-install kafka java_client mvn java/pom.xml java/Interop.java
-install go go_clients go go/go.mod go/go.sum go/*/*.go
-install js js_client npm js/package.json js/package-lock.json
+RUNNING=()
+install kcat kcat_package bash /dev/null & RUNNING+=($!)
+install kafka java_client mvn java/pom.xml java/Interop.java & RUNNING+=($!)
+install go go_clients go go/go.mod go/go.sum go/*/*.go & RUNNING+=($!)
+install js js_client npm js/package.json js/package-lock.json & RUNNING+=($!)
+FAILED=0
+for job in "${RUNNING[@]}"; do
+  wait "$job" || FAILED=1
+done
 
 # Where nobody reads what is left out, nothing may be.
 if [ "$FAILED" = 1 ] && [ "${CI:-}" = true ]; then
