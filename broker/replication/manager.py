@@ -226,9 +226,11 @@ class ReplicaManager:
 
     def _remove(self, gone: RemovedReplica) -> None:
         partition = self._partitions.pop(gone.topic_id_partition, None)
-        if partition is None:
-            return
         log.info("%s-%d: removed", gone.topic, gone.partition)
+        if partition is None:
+            # Its log is damaged. It must not be in the way of another topic of this name.
+            self._logs.delete_partition(TopicPartition(gone.topic, gone.partition), gone.topic_id)
+            return
         partition.stop()
         self._followers.unfollow(partition.key)
         del self._by_name[gone.topic, gone.partition]
