@@ -1,104 +1,148 @@
-"""A first look at speed: what one librdkafka producer gets through a three-node cluster.
+"""Speed at a glance: what one librdkafka client gets through a cluster of three nodes, and what that costs them.
 
     python bench/smoke.py                                   starts a cluster of three nodes, measures, stops it
     python bench/smoke.py --bootstrap 127.0.0.1:9092,...    measures a cluster that runs already, such as Apache Kafka
+        --pids 101,102,103                                  its processes (or their groups), to see what they use
 
 Every topic has three replicas and min.insync.replicas=2; every record is sent with acks=all. The client shares the
-machine with the cluster. Each figure is the median of three runs, behind one that only warms up.
+machine with the cluster. Each figure is the median of the runs, behind one that only warms up. README.md says more.
 """
 
 import argparse
-import statistics
+import json
 import subprocess
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+import load
+import usage
+from load import Records, Settings
 
-RUNS = 3
-#: name, record size in bytes, records, partitions, producer settings
+PORT = 21092
+BATCHED: Settings = {"linger.ms": 5, "batch.size": 1_000_000}
+ONE_BY_ONE: Settings = {"linger.ms": 0, "batch.num.messages": 1, "max.in.flight": 1000}
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Records for a new topic; `reads` times reading them instead of writing them."""
+
+    name: str
+    records: Records
+    partitions: int
+    settings: Settings
+    reads: bool = False
+
+
 WORKLOADS = (
-    ("1 KiB records, batched", 1024, 300_000, 6, {"linger.ms": 5, "batch.size": 1_000_000}),
-    ("100 B records, batched", 100, 1_000_000, 6, {"linger.ms": 5, "batch.size": 1_000_000}),
-    ("one record a request", 100, 30_000, 6, {"linger.ms": 0, "batch.num.messages": 1, "max.in.flight": 1000}),
+    Workload("1 KiB records, batched", Records(400_000, 1024), 6, BATCHED),
+    Workload("100 B records, batched", Records(2_000_000, 100), 6, BATCHED),
+    Workload("one record a request", Records(50_000, 100), 1, ONE_BY_ONE),
+    Workload("reading 1 KiB records", Records(400_000, 1024), 1, BATCHED, reads=True),
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where it listens, and the process groups of its nodes as far as they are known."""
+
+    bootstrap: str
+    groups: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Figures:
+    """One workload's runs."""
+
+    seconds: list[float] = field(default_factory=list)
+    #: Processor time of the nodes.
+    cpu_s: list[float] = field(default_factory=list)
+
+
 @contextmanager
-def cluster(bootstrap: str | None) -> Iterator[str]:
-    """The given cluster, or one of our own for as long as it is needed."""
-    if bootstrap is not None:
-        yield bootstrap
-        return
+def own_cluster() -> Iterator[Cluster]:
+    """Three nodes of this checkout, for as long as they are needed."""
     blumfeld = [sys.executable, "-P", "-m", "node.main"]
     with tempfile.TemporaryDirectory() as folder:
-        port = 21092
-        subprocess.run([*blumfeld, "up", "--dir", folder, "--port", str(port), "--detach"], check=True)
+        began = time.monotonic()
+        subprocess.run([*blumfeld, "up", "--dir", folder, "--port", str(PORT), "--detach"], check=True)
         try:
-            yield ",".join(f"127.0.0.1:{port + n}" for n in range(3))
+            content = json.loads((Path(folder) / "cluster.json").read_text())
+            cluster = Cluster(content["bootstrap_servers"], tuple(node["pid"] for node in content["nodes"]))
+            load.acknowledge_one(cluster.bootstrap)
+            print(f"first acknowledged record after {time.monotonic() - began:.2f} s")
+            yield cluster
         finally:
             subprocess.run([*blumfeld, "down", "--dir", folder], check=True, stdout=subprocess.DEVNULL)
             for log in sorted(Path(folder).glob("node-*/node.log")):
-                if "Traceback" in log.read_text(errors="replace"):
-                    print(f"a node had an error:\n{log.read_text(errors='replace')[-4000:]}")
+                if "Traceback" in (text := log.read_text(errors="replace")):
+                    print(f"a node had an error:\n{text[-4000:]}")
 
 
-def run(bootstrap: str, size: int, count: int, partitions: int, settings: dict[str, object]) -> float:
-    """Seconds from the first record to the last acknowledgement. Raises RuntimeError when one fails."""
-    topic = f"smoke-{uuid.uuid4().hex[:8]}"
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    new = NewTopic(topic, num_partitions=partitions, replication_factor=3, config={"min.insync.replicas": "2"})
-    admin.create_topics([new])[topic].result(20)
-    failed: list[str] = []
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap,
-            "acks": "all",
-            "queue.buffering.max.messages": 2_000_000,
-            "queue.buffering.max.kbytes": 1_000_000,
-            "delivery.report.only.error": True,
-            "on_delivery": lambda error, message: failed.append(str(error)),
-            **settings,
-        }
+def measure(cluster: Cluster, workload: Workload, runs: int) -> Figures:
+    figures = Figures()
+    pids = usage.processes_of(cluster.groups)
+    bootstrap, partitions, records = cluster.bootstrap, workload.partitions, workload.records
+    with load.topic(bootstrap, partitions) as name:
+        warm_up = records if workload.reads else Records(records.count // 4, records.size)
+        load.produce(bootstrap, name, partitions, warm_up, workload.settings)
+        for _ in range(runs):
+            before = usage.cpu_s(pids)
+            if workload.reads:
+                seconds = load.read(bootstrap, name, records)
+            else:
+                seconds = load.produce(bootstrap, name, partitions, records, workload.settings)
+            figures.seconds.append(seconds)
+            figures.cpu_s.append(usage.cpu_s(pids) - before)
+    return figures
+
+
+def show(workload: Workload, figures: Figures) -> None:
+    records = workload.records
+    seconds, cpu_s = median(figures.seconds), median(figures.cpu_s)
+    columns = (
+        f"{workload.name:24}",
+        f"{records.megabytes / seconds:8,.1f}",
+        f"{records.count / seconds:12,.0f}",
+        f"({records.count / max(figures.seconds):,.0f}-{records.count / min(figures.seconds):,.0f})".rjust(24),
+        f"{cpu_s * 1e3 / records.megabytes:10.2f}",
+        f"{cpu_s * 1e6 / records.count:12.2f}",
     )
-    producer.list_topics(topic, timeout=10)
-    payload = bytes(size)
-    produce = producer.produce
-    began = time.monotonic()
-    for number in range(count):
-        try:
-            produce(topic, payload, partition=number % partitions)
-        except BufferError:
-            producer.poll(0.05)
-            produce(topic, payload, partition=number % partitions)
-    producer.flush(120)
-    seconds = time.monotonic() - began
-    if failed:
-        raise RuntimeError(f"{len(failed)} records failed, such as: {failed[0]}")
-    admin.delete_topics([topic])[topic].result(20)
-    return seconds
+    print("".join(columns), flush=True)
 
 
-def main() -> None:
+def show_memory(cluster: Cluster, when: str) -> None:
+    nodes = [usage.memory_mb(usage.processes_of([group])) for group in cluster.groups]
+    if any(nodes):
+        print(f"memory of each node {when}: {', '.join(f'{each:.0f}' for each in nodes)} MB")
+
+
+def run(cluster: Cluster, runs: int) -> None:
+    show_memory(cluster, "idle")
+    print(f"{'':24}{'MB/s':>8}{'records/s':>12}{'(lowest-highest)':>24}{'CPU ms/MB':>10}{'CPU us/record':>14}")
+    for workload in WORKLOADS:
+        show(workload, measure(cluster, workload, runs))
+    show_memory(cluster, "after the load")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bootstrap", help="a running cluster")
-    arguments = parser.parse_args()
-    with cluster(arguments.bootstrap) as bootstrap:
-        print(f"{'':26}{'MB/s':>8}{'records/s':>12}   (median of {RUNS}, lowest-highest)")
-        for name, size, count, partitions, settings in WORKLOADS:
-            run(bootstrap, size, count // 4, partitions, settings)
-            seconds = sorted(run(bootstrap, size, count, partitions, settings) for _ in range(RUNS))
-            rates = [count / each for each in reversed(seconds)]
-            median = statistics.median(rates)
-            print(
-                f"{name:26}{median * size / 1e6:8.1f}{median:12,.0f}   ({rates[0]:,.0f}-{rates[-1]:,.0f})", flush=True
-            )
+    parser.add_argument("--pids", default="", help="the running cluster's processes or process groups, with commas")
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args(arguments)
+    print(f"client: {'confluent-kafka' if load.PROGRAM is None else 'rdkafka_performance'}")
+    if options.bootstrap is not None:
+        run(Cluster(options.bootstrap, tuple(int(pid) for pid in options.pids.split(",") if pid)), options.runs)
+        return
+    with own_cluster() as cluster:
+        run(cluster, options.runs)
 
 
 if __name__ == "__main__":
