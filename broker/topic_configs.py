@@ -20,6 +20,10 @@ _CODECS = {
 }
 _TIMESTAMPS = {"CreateTime": TimestampType.CREATE_TIME, "LogAppendTime": TimestampType.LOG_APPEND_TIME}
 
+#: Larger batches are refused, whatever is configured: one must fit into a message between nodes, with what else a frame
+#: holds. Differs from Kafka, where only the length of a request is a limit.
+BATCH_BYTES_MAX = 32 * 2**20
+
 
 class TopicConfigs:
     """`properties` are this broker's static ones; dynamic ones come with the image."""
@@ -49,7 +53,7 @@ class TopicConfigs:
             index_interval_bytes=values.integer("index.interval.bytes"),
             retention_ms=values.integer("retention.ms"),
             retention_bytes=values.integer("retention.bytes"),
-            max_message_bytes=values.integer("max.message.bytes"),
+            max_message_bytes=min(values.integer("max.message.bytes"), BATCH_BYTES_MAX),
             flush_messages=values.integer("flush.messages"),
             flush_ms=values.integer("flush.ms"),
             cleanup_policy=frozenset(CleanupPolicy(policy) for policy in values.list("cleanup.policy")),
