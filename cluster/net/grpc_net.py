@@ -49,6 +49,11 @@ _CHANNEL_OPTIONS = [
 ]
 
 
+#: How gRPC says that a stream is over. BaseError is among them for a peer that dies while a message is being written:
+#: on the side that serves, that is no RpcError but one of the library's own.
+_BREAKS = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError, AttributeError)
+
+
 class GrpcStream:
     """One side of a stream. `read` and `write` are gRPC's; `end` ends the RPC."""
 
@@ -75,7 +80,7 @@ class GrpcStream:
         except asyncio.CancelledError:
             self._raise_if_aborted(self._sender)
             raise
-        except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError, AttributeError) as error:
+        except _BREAKS as error:
             raise self._broke(error) from None
         finally:
             self._sender = None
@@ -89,7 +94,7 @@ class GrpcStream:
         except asyncio.CancelledError:
             self._raise_if_aborted(self._receiver)
             raise
-        except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError, AttributeError) as error:
+        except _BREAKS as error:
             raise self._broke(error) from None
         finally:
             self._receiver = None
