@@ -29,9 +29,6 @@ RETRY_MS = 200
 class Controller(Protocol):
     """The link to the controllers, as far as the ISR needs it."""
 
-    @property
-    def broker_epoch(self) -> int: ...
-
     async def submit(self, command: CommandOf[R], timeout_ms: int, *, wait_applied: bool = False) -> R:
         """Raises KafkaError when the command failed as a whole, or its outcome is not known in time."""
         ...
@@ -76,7 +73,7 @@ class IsrKeeper:
         """Ask once. What stays without an answer is asked again: until then every ISR that might be true counts."""
         command = AlterPartitions(
             broker_id=self._broker_id,
-            broker_epoch=self._controller.broker_epoch,
+            broker_epoch=self._replicas.broker_epoch,
             partitions=tuple(proposal for _, proposal in proposals),
         )
         try:

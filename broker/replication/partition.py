@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from broker.log.partition_log import AppendInfo, PartitionLog
-from broker.log.reader import LogSlice
 from broker.replication.isr import (
     CommittedIsr,
     IsrState,
@@ -238,7 +237,8 @@ class Partition:
         """
         role = self.role
         if not isinstance(role, LeaderRole):
-            self._raise_unavailable()
+            if self.offline_reason is not None:
+                raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, self.offline_reason)
             raise KafkaError(
                 ErrorCode.NOT_LEADER_OR_FOLLOWER, f"this broker does not lead {self.topic}-{self.partition}"
             )
@@ -249,10 +249,6 @@ class Partition:
                 f"the leader epoch is {role.leader_epoch}, the request says {current_leader_epoch}",
             )
         return role
-
-    def _raise_unavailable(self) -> None:
-        if self.offline_reason is not None:
-            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, self.offline_reason)
 
     # Leader: writing.
 
@@ -516,15 +512,11 @@ class Partition:
         self.high_watermark = min(self.high_watermark, self.log.log_end_offset)
 
     def start_over(self, offset: int) -> None:
-        """Drop the whole log; the leader's begins at `offset`, beyond everything here."""
+        """Drop the whole log, and begin at `offset`, where the leader's log does."""
         self.log.truncate_fully_and_start_at(offset)
         self.high_watermark = offset
 
     # Reading.
-
-    def read(self, offset: int, max_bytes: int, limit_offset: int, *, min_one_batch: bool) -> LogSlice:
-        """Whole batches from `offset` up to `limit_offset` (exclusive). Raises OFFSET_OUT_OF_RANGE."""
-        return self.log.read(offset, max_bytes, limit_offset, min_one_batch=min_one_batch)
 
     def latest_offset(self, current_leader_epoch: int) -> int:
         """The high watermark as ListOffsets tells it. Raises OFFSET_NOT_AVAILABLE while it may lag (KIP-207)."""
