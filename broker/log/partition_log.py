@@ -580,10 +580,14 @@ class PartitionLog:
         for waiting in (self._unsynced_paths, self._unsynced_folders):
             for path in [path for path, change in waiting.items() if change <= plan.changes]:
                 del waiting[path]
-        for segment in [segment for segment in self._unsynced if segment.file in plan.files]:
+        for segment in [segment for segment in self._unsynced if self._is_covered(segment, plan)]:
             self._unsynced.remove(segment)
             segment.release()
         return True
+
+    def _is_covered(self, segment: Segment, plan: FlushPlan) -> bool:
+        """Whether all of a sealed segment is on disk: it may have grown after the sync of its file had begun."""
+        return segment.file in plan.files and self._segments.end_of(segment, self.log_end_offset) <= plan.end_offset
 
     def _await_sync(self, path: str) -> None:
         """The content of the file at `path` has changed, and perhaps its name is new."""

@@ -549,6 +549,16 @@ def test_a_plan_names_sealed_segments_their_indexes_and_the_folder_once(broker: 
     assert (len(plan.files), plan.paths, plan.folders) == (1, (), ())
 
 
+def test_a_segment_that_grew_and_was_sealed_during_a_sync_is_synced_again(broker: Broker) -> None:
+    """What was appended behind the plan went to the file that the plan syncs, but maybe after its sync."""
+    fill(broker, 1)
+    plan = broker.log.flush_plan()
+    fill(broker, 20)
+    assert broker.log.segment_count > 1
+    broker.directory.flush(broker.log, plan)
+    assert plan.files[0].path in {file.path for file in broker.log.flush_plan().files}
+
+
 def test_a_change_during_a_sync_awaits_the_next_one(broker: Broker) -> None:
     fill(broker, 20)
     plan = broker.log.flush_plan()
