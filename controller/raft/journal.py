@@ -45,6 +45,7 @@ _RECORD: Final = Struct("<4sIIBQQQ")  # magic, checksum, payload length, type, t
 _RECORD_MAGIC: Final = b"\xabR\x9dj"
 _RECORD_CHECKSUM_AT: Final = 8
 _PLACE: Final = Struct("<Q")
+_CURE: Final = "restore its folder from a copy, or take it away, and this voter learns the log from the others"
 _ENTRY: Final = 1
 _META: Final = 2
 _COMMIT: Final = 3
@@ -244,11 +245,11 @@ class Journal:
     def _read_preamble(self, data: bytes) -> tuple[int, int]:
         """Where the records begin and how long the file was from its beginning."""
         if len(data) < _PREAMBLE.size:
-            raise self._corrupt("cut off in the preamble")
+            raise self._corrupt(f"cut off in the preamble: {_CURE}")
         magic, checksum, initial_end, node_id, count = _PREAMBLE.unpack_from(data)
         end = _PREAMBLE.size + count * _VOTER.size
         if magic != _MAGIC or count > _VOTERS_MAX or len(data) < end or _checksum(data[_CHECKSUM_AT:end]) != checksum:
-            raise self._corrupt("not a journal, or its preamble is damaged")
+            raise self._corrupt(f"not a journal, or its preamble is damaged: {_CURE}")
         voters = tuple(voter for (voter,) in _VOTER.iter_unpack(data[_PREAMBLE.size : end]))
         if Identity(node_id, voters) != self._identity:
             raise self._corrupt(
@@ -284,10 +285,7 @@ class Journal:
                 durable = max(durable, record.durable)
             candidate = data.find(_RECORD_MAGIC, candidate + 1)
         if position < durable:
-            raise self._corrupt(
-                f"damaged at byte {position}, although {durable} bytes had been synced: restore this voter's data "
-                "directory from a copy, or empty it so that it learns the log from the others"
-            )
+            raise self._corrupt(f"damaged at byte {position}, although {durable} bytes had been synced: {_CURE}")
 
     def _corrupt(self, reason: str) -> StorageCorrupt:
         return StorageCorrupt(f"raft journal {self._path}: {reason}")
