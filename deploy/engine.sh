@@ -38,7 +38,7 @@ engine_start() {
   return 1
 }
 
-# engine_stop DIR: ends the engine that engine_start began, if it did, and takes back what it changed on this machine.
+# engine_stop DIR: ends the engine that engine_start began, if it did; a bridge and chains of iptables stay, unused.
 engine_stop() {
   local folder=$1 mount
   if [ -z "${ENGINE_PID:-}" ]; then
