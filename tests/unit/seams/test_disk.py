@@ -10,10 +10,12 @@ import pytest
 from cluster.host.disk import HostDisk
 from cluster.seams import Disk
 from cluster.storage import TEMPORARY_SUFFIX, read_file, replace_file
+from tests.sim.disk import Medium, SimDisk
 
-#: Name -> a new, empty disk. A simulated one joins here.
+#: Name -> a new, empty disk.
 DISKS: dict[str, Callable[[Path], Disk]] = {
     "host": lambda root: HostDisk(str(root / "disk")),
+    "simulated": lambda _root: SimDisk(Medium(seed=1)),
 }
 
 

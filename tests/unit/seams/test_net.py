@@ -7,27 +7,51 @@ import pytest
 
 from cluster.ids import Endpoint
 from cluster.net.grpc_net import GrpcNet
-from cluster.seams import Stream, StreamBroken, Unavailable
+from cluster.seams import Net, Stream, StreamBroken, Unavailable
+from tests.sim.loop import SimLoop
+from tests.sim.net import SimNet
+from tests.sim.wire import Network
 
 ANY_PORT = Endpoint("127.0.0.1", 0)
 
+Scenario = Callable[[Net, Net], Awaitable[None]]
+Run = Callable[[Scenario], None]
 
-def run(scenario: Callable[[GrpcNet, GrpcNet], Awaitable[None]]) -> None:
-    """Run `scenario(server, client)`; it starts the server itself, after registering handlers."""
 
+async def _converse(scenario: Scenario, server: Net, client: Net) -> None:
+    try:
+        await asyncio.wait_for(scenario(server, client), 10)
+    finally:
+        await client.stop()
+        await server.stop()
+
+
+def _run_over_grpc(scenario: Scenario) -> None:
     async def main() -> None:
-        server, client = GrpcNet("broker-1"), GrpcNet("broker-2")
-        try:
-            await asyncio.wait_for(scenario(server, client), 10)
-        finally:
-            await client.stop()
-            await server.stop()
+        await _converse(scenario, GrpcNet("broker-1"), GrpcNet("broker-2"))
 
     asyncio.run(main())
 
 
-def test_a_call_is_answered_and_the_handler_hears_who_asks() -> None:
-    async def scenario(server: GrpcNet, client: GrpcNet) -> None:
+def _run_simulated(scenario: Scenario) -> None:
+    loop = SimLoop()
+    network = Network(loop, seed=1)
+    server, client = (
+        SimNet(name, loop, network, loop.new_process(name, ANY_PORT.host)) for name in ("broker-1", "broker-2")
+    )
+    loop.run_until_complete(_converse(scenario, server, client))
+    loop.dispose()
+
+
+@pytest.fixture(params=[_run_over_grpc, _run_simulated], ids=["grpc", "simulated"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a scenario with (server, client); it starts the server itself, after registering handlers."""
+    chosen: Run = request.param
+    return chosen
+
+
+def test_a_call_is_answered_and_the_handler_hears_who_asks(run: Run) -> None:
+    async def scenario(server: Net, client: Net) -> None:
         async def echo(peer: str, request: bytes) -> bytes:
             return peer.encode() + b":" + request
 
@@ -38,8 +62,8 @@ def test_a_call_is_answered_and_the_handler_hears_who_asks() -> None:
     run(scenario)
 
 
-def test_a_call_that_fails_in_any_way_is_unavailable() -> None:
-    async def scenario(server: GrpcNet, client: GrpcNet) -> None:
+def test_a_call_that_fails_in_any_way_is_unavailable(run: Run) -> None:
+    async def scenario(server: Net, client: Net) -> None:
         async def broken(peer: str, request: bytes) -> bytes:
             raise ValueError("inside")
 
@@ -62,8 +86,8 @@ def test_a_call_that_fails_in_any_way_is_unavailable() -> None:
     run(scenario)
 
 
-def test_a_stream_carries_messages_both_ways_in_order() -> None:
-    async def scenario(server: GrpcNet, client: GrpcNet) -> None:
+def test_a_stream_carries_messages_both_ways_in_order(run: Run) -> None:
+    async def scenario(server: Net, client: Net) -> None:
         async def double(peer: str, stream: Stream) -> None:
             while True:
                 await stream.send(2 * await stream.recv())
@@ -78,8 +102,8 @@ def test_a_stream_carries_messages_both_ways_in_order() -> None:
     run(scenario)
 
 
-def test_abort_on_either_side_breaks_both() -> None:
-    async def scenario(server: GrpcNet, client: GrpcNet) -> None:
+def test_abort_on_either_side_breaks_both(run: Run) -> None:
+    async def scenario(server: Net, client: Net) -> None:
         ended = asyncio.Queue[str]()
 
         async def listen(peer: str, stream: Stream) -> None:
@@ -111,8 +135,8 @@ def test_abort_on_either_side_breaks_both() -> None:
     run(scenario)
 
 
-def test_a_stream_breaks_when_the_handler_returns_or_raises_or_the_server_stops() -> None:
-    async def scenario(server: GrpcNet, client: GrpcNet) -> None:
+def test_a_stream_breaks_when_the_handler_returns_or_raises_or_the_server_stops(run: Run) -> None:
+    async def scenario(server: Net, client: Net) -> None:
         async def short(peer: str, stream: Stream) -> None:
             if await stream.recv() == b"raise":
                 raise ValueError("inside")
@@ -138,8 +162,8 @@ def test_a_stream_breaks_when_the_handler_returns_or_raises_or_the_server_stops(
     run(scenario)
 
 
-def test_a_message_over_the_limit_is_refused_at_the_sender() -> None:
-    async def scenario(server: GrpcNet, client: GrpcNet) -> None:
+def test_a_message_over_the_limit_is_refused_at_the_sender(run: Run) -> None:
+    async def scenario(server: Net, client: Net) -> None:
         async def echo(peer: str, request: bytes) -> bytes:
             return b"%d" % len(request)
 
@@ -152,8 +176,8 @@ def test_a_message_over_the_limit_is_refused_at_the_sender() -> None:
     run(scenario)
 
 
-def test_a_port_in_use_is_an_os_error() -> None:
-    async def scenario(server: GrpcNet, client: GrpcNet) -> None:
+def test_a_port_in_use_is_an_os_error(run: Run) -> None:
+    async def scenario(server: Net, client: Net) -> None:
         endpoint = await server.start(ANY_PORT)
         with pytest.raises(OSError, match="cannot listen"):
             await client.start(endpoint)
