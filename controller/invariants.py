@@ -59,7 +59,7 @@ def _check_partition(image: MetadataImage, where: str, partition: PartitionImage
 
 
 def _check_partition_step(where: str, before: PartitionImage, after: PartitionImage) -> None:
-    if before is after:
+    if before == after:
         return
     assert after.partition_epoch > before.partition_epoch, f"{where} changed without a new partition epoch"
     assert after.leader_epoch >= before.leader_epoch, f"{where}: the leader epoch fell"
