@@ -35,6 +35,9 @@ test: check e2e                ## everything that needs Python only
 e2e: $(VENV)/development       ## real processes, real clients, killed nodes
 	$(BIN)/pytest tests/e2e
 
+sim: $(VENV)/development       ## simulated clusters under faults: SEED=1 COUNT=1 DURATION=40
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.sim.run --seed $(or $(SEED),1) --count $(or $(COUNT),1) --duration $(or $(DURATION),40) --verbose
+
 interop: $(VENV)/development   ## clients of other languages and Kafka's own tools; installs what it needs
 	tests/interop/install.sh
 	$(BIN)/pytest tests/interop
