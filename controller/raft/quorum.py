@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from cluster.ids import Endpoint
 from cluster.seams import Clock, Disk, Net, NotLeader, Rng, Spawner, StateMachine, UnknownOutcome
 from controller.raft.barrier import Barrier, StorageFailed
+from controller.raft.journal import Standing
 from controller.raft.proposals import Proposal
 from controller.raft.settings import RaftSettings
 from controller.raft.transport import StreamTransport
@@ -66,6 +67,7 @@ class PySyncObjQuorum:
             wake=self._wake.set,
         )
         self._role = self._voter.role
+        self._standing = Standing.VOTER
         self._role_callbacks: list[Callable[[], None]] = []
         self._has_peers = len(voters) > 1
         self._is_stopping = False
@@ -154,6 +156,7 @@ class PySyncObjQuorum:
                 await _sync_each(voter.round())
                 transport.send(voter.take_outbox())
                 self._announce(voter.role)
+                self._tell_standing()
                 if voter.is_compaction_due:
                     await _sync_each(voter.compact())
                 await self._wait_for_work()
@@ -180,6 +183,13 @@ class PySyncObjQuorum:
             log.info("raft: %s -> %s", _describe(before), _describe(self._role))
             for callback in self._role_callbacks:
                 callback()
+
+    def _tell_standing(self) -> None:
+        before, self._standing = self._standing, self._voter.standing
+        if self._standing is Standing.OBSERVER and before is not Standing.OBSERVER:
+            log.warning("raft: this voter's disk is younger than the quorum: it counts for nothing until it caught up")
+        elif self._standing is Standing.VOTER and before is Standing.OBSERVER:
+            log.info("raft: this voter caught up with the quorum and counts again")
 
     async def _wait_until(self, condition: Callable[[], bool], timeout_ms: int) -> None:
         deadline_ms = self._clock.now_ms() + timeout_ms

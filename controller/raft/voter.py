@@ -219,6 +219,11 @@ class Voter:
         self._congested = peers
 
     @property
+    def standing(self) -> Standing:
+        """Whether this voter counts, and if not, why."""
+        return self._journal.standing
+
+    @property
     def has_work(self) -> bool:
         """Whether a round is due for another reason than the passing of time."""
         return bool(self._events) or self._table.has_admissible
