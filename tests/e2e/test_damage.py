@@ -90,8 +90,8 @@ def wait_equal(cluster: Cluster, topic: str) -> None:
 def wait_checkpointed(cluster: Cluster, node_id: int, *topics: str) -> None:
     """The recovery points on the node's disk are at the end of the logs."""
     path = data(cluster, node_id) / "recovery-point-offset-checkpoint"
-    wanted = {f"{topic} 0 {RECORDS}" for topic in topics}
-    wait_for(lambda: (path.exists() and wanted <= set(path.read_text().splitlines())) or None, "recovery points")
+    wanted = {b"%s 0 %d" % (topic.encode(), RECORDS) for topic in topics}
+    wait_for(lambda: (path.exists() and wanted <= set(path.read_bytes().splitlines())) or None, "recovery points")
 
 
 def flip(path: Path, position: int) -> None:
@@ -332,8 +332,9 @@ def test_a_damaged_journal_keeps_its_node_out_until_it_is_taken_away(cluster: Cl
         journal(cluster).write_bytes(whole)
     journal(cluster).unlink()
     cluster.start(VICTIM)
-    # The voter that forgot everything counts again, or there would be no majority without node 1.
     cluster.wait_full_isr("journal")
+    # Until then there would be no majority without node 1.
+    wait_for(lambda: "counts again" in log_text(cluster, VICTIM) or None, "a voter that caught up")
     cluster.kill(1)
     create_on(cluster, "without-node-1", 2, 3)
     fill(cluster, "without-node-1")
