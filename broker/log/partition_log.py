@@ -341,7 +341,13 @@ class PartitionLog:
         if old.size == 0:
             self._remove_segment(self._segments.pop_last())
         else:
-            old.seal()
+            try:
+                old.seal()
+            except OSError:
+                # The old segment goes on, perhaps beyond this offset: no segment may begin here.
+                new.release()
+                self._disk.unlink(new.path(names.LOG_SUFFIX))
+                raise
             self._unsynced.append(old)
             self._await_index_sync(old)
         self._segments.append(new)
