@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 
 #: Errors of a disk that is full: unless a sync failed, nothing is lost, and space may come back.
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+#: How long all appends are refused after one met a full disk. The batches that are on their way behind it would not
+#: follow it, which an idempotent producer takes for lost records: it starts a new epoch, and repeats what may be there.
+FULL_DISK_PAUSE_MS = 1000
 
 
 class ReplicaManager:
@@ -56,6 +59,8 @@ class ReplicaManager:
         self._partitions: dict[TopicIdPartition, Partition] = {}
         self._by_name: dict[tuple[str, int], Partition] = {}
         self._image = MetadataImage()
+        #: Monotonic time; 0 before a disk was ever full.
+        self._refuse_until_ms = 0
 
     # What requests need.
 
@@ -103,6 +108,8 @@ class ReplicaManager:
 
     def append(self, partition: Partition, records: bytearray | memoryview, acks: int, wall_ms: int) -> AppendInfo:
         """Append in place what a client sent. Raises KafkaError."""
+        if self._refuse_until_ms and self._clock.now_ms() < self._refuse_until_ms:
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the disk of the log directory is full")
         try:
             info = partition.append(records, acks, wall_ms)
         except OSError as error:
@@ -132,6 +139,7 @@ class ReplicaManager:
             self._logs.distrust(error.path)
             self._fail_stop(f"a log is damaged: {error}; start this node again, and it fetches the log from its leader")
         elif error.errno in FULL and not isinstance(error, SyncFailed):
+            self._refuse_until_ms = self._clock.now_ms() + FULL_DISK_PAUSE_MS
             self._on_disk_full(error)
         else:
             self._fail_stop(f"the log directory failed: {error}")
