@@ -295,10 +295,15 @@ class Partition:
             waiters.append(waiter)
 
     def on_tick(self, now_ms: int) -> None:
-        """Answer what waited too long, and see who is gone."""
+        """Answer what waited too long, see who is gone, and whom there is nothing to wait for."""
         role = self.role
         if not isinstance(role, LeaderRole):
             return
+        end_offset = self.log.log_end_offset
+        for progress in role.followers.values():
+            # While nothing is appended a follower acknowledges nothing: it is caught up all the same.
+            if progress.end_offset >= end_offset and progress.gone_since_ms is None:
+                progress.caught_up_ms = now_ms
         role.gone = sum(
             1
             for broker in role.isr.isr

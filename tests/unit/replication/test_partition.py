@@ -153,6 +153,25 @@ def test_a_laggard_leaves_the_isr_only_when_the_controller_says_so(tmp_path: Pat
     assert partition.high_watermark == 1
 
 
+def test_a_follower_that_holds_everything_is_caught_up_however_long_nothing_is_written(tmp_path: Path) -> None:
+    """It neither leaves for the first write after a rest, nor stays outside because no write lets it acknowledge."""
+    partition = leader(tmp_path, isr=(1, 2))
+    partition.append(records("a"), ACKS_ALL, WALL_MS)
+    for broker in (2, 3):
+        partition.on_follower_end_offset(broker, 100 + broker, 1, now_ms=0)
+    partition.on_follower_gone(3, 103, now_ms=1)
+    partition.on_tick(now_ms=60_000)
+    assert partition.decide_isr(60_000, everybody, EPOCHS) is None, "one without a stream does not join"
+    partition.on_follower_end_offset(3, 103, 1, now_ms=60_001)
+    partition.on_tick(now_ms=120_000)
+    partition.append(records("b"), ACKS_ALL, WALL_MS)
+    proposal = partition.decide_isr(120_001, everybody, EPOCHS)
+    assert proposal is not None
+    assert [member.broker_id for member in proposal.isr] == [1, 2, 3]
+    partition.on_isr_answer(proposal, accepted(proposal))
+    assert partition.decide_isr(120_002, everybody, EPOCHS) is None, "nobody had time to acknowledge the write yet"
+
+
 def test_a_follower_that_holds_what_is_committed_but_lags_does_not_join(tmp_path: Path) -> None:
     """It would have to leave again at once."""
     partition = leader(tmp_path, isr=(1, 2))
