@@ -108,12 +108,14 @@ class World:
         clock = SimClock(self.loop, machine.zero_ms)
         clock.wall_skew_ms = machine.wall_skew_ms
         self.loop.note("start", process.name)
-        self.loop.spawn(process, self._run(machine, role, process, disk, clock), "main")
+        server = process.context().run(self._build, machine, role, process, disk, clock)
+        machine.running[role] = Running(process, disk, clock, server)
+        self.loop.spawn(process, self._run(machine, role, process, server), "main")
 
-    async def _run(self, machine: Machine, role: str, process: Process, disk: SimDisk, clock: SimClock) -> None:
+    async def _run(
+        self, machine: Machine, role: str, process: Process, server: BrokerServer | ControllerServer
+    ) -> None:
         try:
-            server = self._build(machine, role, process, disk, clock)
-            machine.running[role] = Running(process, disk, clock, server)
             await server.start()
         except (StartRefused, StorageCorrupt, StorageFailed, OSError, ValueError) as error:
             self._end(machine, role, process, f"does not start: {error!r}", error)
