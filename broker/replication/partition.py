@@ -300,10 +300,10 @@ class Partition:
         if not isinstance(role, LeaderRole):
             return
         end_offset = self.log.log_end_offset
-        for progress in role.followers.values():
+        for follower in role.followers.values():
             # While nothing is appended a follower acknowledges nothing: it is caught up all the same.
-            if progress.end_offset >= end_offset and progress.gone_since_ms is None:
-                progress.caught_up_ms = now_ms
+            if follower.end_offset >= end_offset and follower.gone_since_ms is None:
+                follower.caught_up_ms = now_ms
         role.gone = sum(
             1
             for broker in role.isr.isr
