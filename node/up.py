@@ -37,6 +37,8 @@ from node.serving import check_ports, load_roles, run_node
 DEFAULT_NODES = 3
 #: How long a cluster may take until clients can use it.
 READY_S = 30.0
+#: Lines at the end of a node's log in which the reason of its end is looked for.
+LOG_LINES_MAX = 50
 
 
 def bring_up(
@@ -85,7 +87,7 @@ def wait_until_served(
     while waiting := [n for n in waiting if not expected <= brokers_seen_by(HOST, n.port, cluster.cluster_id)]:
         for node in waiting:
             if has_ended(node):
-                raise ClusterError(f"node {node.node_id} ended at once; {node.log_file} ends with\n{_tail(node)}")
+                raise ClusterError(f"node {node.node_id} ended at once; {node.log_file} says\n{_tail(node)}")
         if time.monotonic() - began > READY_S:
             ids = ", ".join(str(node.node_id) for node in waiting)
             raise ClusterError(f"node {ids} is not in service after {READY_S:.0f} s; see {waiting[0].log_file}")
@@ -100,10 +102,13 @@ def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> float:
 
 
 def _tail(node: LocalNode) -> str:
+    """The last lines of the node's log that say why it ended; if none does, the last lines."""
     try:
-        return "\n".join("  " + line for line in node.log_file.read_text(errors="replace").splitlines()[-5:])
+        lines = node.log_file.read_text(errors="replace").splitlines()[-LOG_LINES_MAX:]
     except OSError:
         return "  (there is none)"
+    reasons = [line for line in lines if " CRITICAL " in line or "cannot start" in line]
+    return "\n".join("  " + line for line in (reasons[-2:] or lines[-5:]))
 
 
 def _find_or_create(folder: Path, nodes: int | None, port: int | None, settings: dict[str, str]) -> LocalCluster:
