@@ -23,8 +23,6 @@ _GENTLE = (
     FaultKind.CUT,
     FaultKind.CUT_ONE_WAY,
     FaultKind.ISOLATE,
-    FaultKind.SLOW_DISK,
-    FaultKind.CLOCK_JUMP,
     FaultKind.KILL_CONTROLLER,
     FaultKind.CRASH_CONTROLLER,
     FaultKind.STOP_BROKER,
@@ -180,9 +178,11 @@ class Injector:
         """Whether `fault` loses nothing that was promised.
 
         A process that is killed may have lost as much as a machine, for all that the others know. So without group
-        commit nobody else may die between a power cut and the time when the replicas that it took are there again.
+        commit nobody else may die between a power cut and the time when the replicas that it took are there again;
+        nobody may even fall silent when one replica is enough to acknowledge.
         """
-        if fault.kind in _GENTLE or all(topic.group_commit for topic in self._world.scenario.topics):
+        lazy = [topic for topic in self._world.scenario.topics if not topic.group_commit]
+        if not lazy or fault.kind in (FaultKind.SLOW_DISK, FaultKind.CLOCK_JUMP):
             return True
         image = self._observer.image
         whole = all(set(state.isr) == set(state.replicas) for _, _, state in image.partitions())
@@ -192,10 +192,11 @@ class Injector:
         if whole and back:
             self._fragile.clear()
         if self._fragile:
-            return False
-        if fault.kind is not FaultKind.POWER:
-            return fault.kind is not FaultKind.POWER_ALL
-        return whole and not any(self._is_dying(machine) for machine in self._world.machines.values())
+            return fault.kind in _GENTLE and all(topic.min_insync_replicas > 1 for topic in lazy)
+        if fault.kind is FaultKind.POWER:
+            others = sum(not task.done() for task in self._running) > 1
+            return whole and not others and not any(map(self._is_dying, self._world.machines.values()))
+        return fault.kind is not FaultKind.POWER_ALL
 
     def _is_dying(self, machine: Machine) -> bool:
         running = machine.running.get("broker")

@@ -49,6 +49,17 @@ class WatchedBroker:
     replicas: dict[TopicIdPartition, Watched] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Left:
+    """The copy of a replica whose broker is down."""
+
+    mirror: Mirror
+    #: Up to here it must come back.
+    keep: int
+    #: Whether the machine lost power since.
+    power: bool
+
+
 class ObservedMachine:
     """Tells the observer what a voter applied."""
 
@@ -77,8 +88,7 @@ class Observer:
         self.image = MetadataImage()
         self.coverage: dict[str, int] = {}
         self.brokers: dict[int, WatchedBroker] = {}
-        #: The copies of replicas whose broker is down, with how much of them must come back.
-        self._left: dict[tuple[int, TopicIdPartition], tuple[Mirror, int]] = {}
+        self._left: dict[tuple[int, TopicIdPartition], Left] = {}
         self._leaders: dict[tuple[TopicIdPartition, int], Process] = {}
         self._terms: dict[int, int] = {}
         self._applied: dict[int, object] = {}
@@ -157,6 +167,7 @@ class Observer:
         committed = self.committed.get(key)
         if watched is None or committed is None:
             return
+        watched.mirror.suspect = False
         end = committed.common_end(watched.mirror, watched.mirror.verified)
         if end < committed.end:
             raise Violation(
@@ -203,16 +214,17 @@ class Observer:
                 if lost is not None:
                     keep = mirror.batches[lost].header.base_offset
                     self.count("unsynced tails lost to power")
-            self._left[node, key] = (mirror, keep)
+            self._left[node, key] = Left(mirror, keep, power)
 
     def on_power_loss_of_the_dead(self, node: int) -> None:
         """The machine of a broker that was down already lost power."""
-        for (left_node, key), (mirror, keep) in tuple(self._left.items()):
+        for (left_node, _), left in self._left.items():
             if left_node == node:
-                places = range(mirror.index_of(keep))
-                lost = next((place for place in places if not mirror.is_durable(place)), None)
+                left.power = True
+                places = range(left.mirror.index_of(left.keep - 1) + 1 if left.keep else 0)
+                lost = next((place for place in places if not left.mirror.is_durable(place)), None)
                 if lost is not None:
-                    self._left[node, key] = (mirror, mirror.batches[lost].header.base_offset)
+                    left.keep = left.mirror.batches[lost].header.base_offset
 
     def on_broker_step(self, broker: WatchedBroker) -> None:
         replicas = broker.server._replicas
@@ -241,7 +253,10 @@ class Observer:
         self.committed.setdefault(key, Committed(key, name))
         left = self._left.pop((broker.node, key), None)
         if left is not None:
-            before, keep = left
+            before, keep = left.mirror, left.keep
+            # Truncations may not have reached the medium, while a checkpoint of what was committed later did: what is
+            # above the common prefix goes when the leader is asked, and nobody is served before.
+            mirror.suspect = left.power
             self.count("recoveries")
             places = before.index_of(keep - 1) + 1 if keep else 0
             for place in range(places):
@@ -317,6 +332,10 @@ class Observer:
         first = self._leaders.setdefault((key, role.leader_epoch), broker.process)
         if first is not broker.process:
             raise Violation(f"S4: epoch {role.leader_epoch} of {committed.name} is led by {first} and {broker.process}")
+        state = self.image.partition(key.topic_id, key.partition)
+        if state is not None and state.leader_epoch > role.leader_epoch:
+            # It slept through its reign, and will soon hear so.
+            return
         end = committed.common_end(watched.mirror, watched.mirror.verified)
         if end < committed.end:
             raise Violation(
@@ -358,6 +377,9 @@ class Observer:
     def _commit(self, watched: Watched, committed: Committed, *, is_leader: bool) -> None:
         """S2: below a high watermark a log is the committed log; a leader makes that longer."""
         mirror, end = watched.mirror, watched.partition.high_watermark
+        if mirror.suspect and not is_leader:
+            mirror.verified = min(end, committed.common_end(mirror, mirror.verified))
+            return
         place = mirror.index_of(mirror.verified)
         while place < len(mirror.batches) and mirror.ends[place] <= end:
             batch = mirror.batches[place]

@@ -38,6 +38,8 @@ class Mirror:
         self.epochs: list[tuple[int, int]] = []
         #: Below it the copy was found equal to the committed log.
         self.verified = 0
+        #: It may hold what was cut off before the power failed.
+        self.suspect = False
         self._segment = ""
         self._position = 0
 
