@@ -45,7 +45,8 @@ class Connections:
     def __init__(self, *, limits: ListenerLimits, clock: Clock) -> None:
         self._limits = limits
         self._clock = clock
-        self._open: set[ClientConnection] = set()
+        #: In the order of their coming, which is also that of their end; a dict for the sake of it.
+        self._open: dict[ClientConnection, None] = {}
         self._complaints: deque[int] = deque()
         self._unsaid = 0
         #: Bytes of responses that lie in transports because their clients do not take them.
@@ -81,11 +82,11 @@ class Connections:
         if len(self._open) >= self._limits.max_connections:
             self.complain(f"{connection!r}: turned away: {len(self._open)} connections are open, no more are allowed")
             return False
-        self._open.add(connection)
+        self._open[connection] = None
         return True
 
     def on_close(self, connection: ClientConnection) -> None:
-        self._open.discard(connection)
+        self._open.pop(connection, None)
 
     def on_unsent(self, change: int) -> None:
         self.unsent_bytes += change

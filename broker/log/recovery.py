@@ -230,7 +230,7 @@ def _find_segments(files: FileCache, folder: str, config: LogConfig, dense: bool
             continue
         if base_offset == max(snapshots, default=-1):
             suffixes.remove(names.SNAPSHOT_SUFFIX)
-        for suffix in suffixes.intersection(names.COMPANION_SUFFIXES):
+        for suffix in sorted(suffixes.intersection(names.COMPANION_SUFFIXES)):
             files.disk.unlink(f"{folder}/{names.segment_file(base_offset, suffix)}")
     return segments
 
