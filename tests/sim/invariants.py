@@ -9,6 +9,7 @@ offset is committed, S14 and durable, S15/S16 producers, S20 voters agree, S22 r
 """
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -67,10 +68,12 @@ class ObservedMachine:
         self._inner = inner
         self._node = node
         self._observer = observer
+        #: What the voter has applied, once its server is there.
+        self.image: Callable[[], MetadataImage] = MetadataImage
 
     def apply(self, index: int, term: int, command: bytes) -> bytes:
         result = self._inner.apply(index, term, command)
-        self._observer.on_applied(self._node, index, (term, zlib.crc32(command), zlib.crc32(result)))
+        self._observer.on_applied(self._node, index, (term, zlib.crc32(command), zlib.crc32(result)), self.image())
         return result
 
     def snapshot(self) -> bytes:
@@ -93,32 +96,33 @@ class Observer:
         self._terms: dict[int, int] = {}
         self._applied: dict[int, object] = {}
         self._images: dict[int, MetadataImage] = {}
-        self._seen: dict[int, MetadataImage] = {}
+        self._news: dict[int, list[tuple[int, object, MetadataImage]]] = {}
 
     def count(self, what: str) -> None:
         self.coverage[what] = self.coverage.get(what, 0) + 1
 
     # Controllers
 
-    def on_applied(self, node: int, index: int, what: object) -> None:
-        """A voter applied a command; `what` identifies it and its result."""
+    def on_applied(self, node: int, index: int, what: object, image: MetadataImage) -> None:
+        """A voter applied a command; `what` identifies it and its result. Judged when its step is over."""
+        self._news.setdefault(node, []).append((index, what, image))
+
+    def _judge(self, node: int, index: int, what: object, image: MetadataImage) -> None:
         known = self._applied.setdefault(index, what)
         if known != what:
             raise Violation(f"S20: controller {node} applied {what} as entry {index}, others {known}")
+        known_image = self._images.get(image.offset)
+        if known_image is not None and known_image != image:
+            raise Violation(f"S20: controller {node} has another image as of offset {image.offset}")
+        if image.offset > self.image.offset:
+            self._on_image(image)
 
     def on_controller_step(self, node: int, server: ControllerServer) -> None:
         quorum: Any = server._quorum
         if quorum.is_leader and self._terms.setdefault(quorum.term, node) != node:
             raise Violation(f"S20: term {quorum.term} is led by {self._terms[quorum.term]} and {node}")
-        image = server.image
-        if image is self._seen.get(node):
-            return
-        self._seen[node] = image
-        known = self._images.get(image.offset)
-        if known is not None and known != image:
-            raise Violation(f"S20: controller {node} has another image as of offset {image.offset}")
-        if image.offset > self.image.offset:
-            self._on_image(image)
+        for index, what, image in self._news.pop(node, ()):
+            self._judge(node, index, what, image)
 
     def _on_image(self, image: MetadataImage) -> None:
         old, self.image = self.image, image
@@ -127,8 +131,7 @@ class Observer:
             del self._images[next(iter(self._images))]
         try:
             check_image(image)
-            if image.offset == old.offset + 1:
-                check_step(old, image)
+            check_step(old, image)
         except AssertionError as error:
             raise Violation(f"S7/S22: {error}") from error
         for topic, number, state in image.partitions():

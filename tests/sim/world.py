@@ -166,8 +166,10 @@ class World:
         spawner: SimSpawner,
     ) -> ControllerServer:
         config, node = machine.config, machine.node
+        observed: ObservedMachine | None = None
 
         def quorum(machine_: StateMachine) -> PySyncObjQuorum:
+            nonlocal observed
             observed = ObservedMachine(machine_, node, self.observer)
             settings = RaftSettings(snapshot_entries=self.scenario.snapshot_entries, retained_entries=5)
             return PySyncObjQuorum(node, config.voters, net, disk, clock, rng, spawner, observed, settings)
@@ -175,6 +177,8 @@ class World:
         server = ControllerServer(
             config=config, net=net, disk=disk, clock=clock, rng=rng, spawner=spawner, quorum=quorum
         )
+        assert observed is not None, "the server makes its quorum at once"
+        observed.image = lambda: server.image
         process.on_step = lambda: self.observer.on_controller_step(node, server)
         return server
 
